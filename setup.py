@@ -30,7 +30,7 @@ setup(
     license=settings["license"],
     keywords=settings["keywords"].split(),
     python_requires=">=" + settings["min_python"],
-    packages=find_packages(include=["finetune_wb*"]),
+    packages=find_packages(include=["finetune_wb", "finetune_wb.*"]),
     package_data={"finetune_wb": ["static/*"]},
     install_requires=lines("requirements"),
     extras_require=extras,

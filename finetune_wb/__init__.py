@@ -1,1 +1,33 @@
+"""A fine-tuning workbench for JupyterLab: from "should I?" to a verdict you can trust.
+
+The one road: `Recipe → load_data → train → evaluate`, each step a function and each result a value or a folder.
+
+    from finetune_wb import evaluate, load_recipe, train
+    run = train(load_recipe("recipe.yaml"))
+    verdict = evaluate(run)
+
+The names below are imported on first use, so that `import finetune_wb` loads neither torch nor transformers.
+"""
+from importlib import import_module
+
 __version__ = "0.1.0"
+
+_home = {  # public name -> the module that defines it
+    "Recipe": "recipe", "load_recipe": "recipe", "override": "recipe", "to_yaml": "recipe", "describe": "recipe",
+    "Dataset": "data.split", "load_data": "data.load", "summary": "data.inspect",
+    "Run": "run", "open_run": "run", "runs": "run",
+    "train": "training.train",
+    "evaluate": "evaluation.evaluate", "write_report": "evaluation.report",
+    "WorkbenchError": "errors",
+}  # fmt: skip
+__all__ = [*_home]
+
+
+def __getattr__(name: str):
+    "Import `name` from its home on first use (PEP 562) and keep it."
+    if name not in _home: raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(f"{__name__}.{_home[name]}"), name)
+    return value
+
+
+def __dir__() -> list[str]: return sorted({*globals(), *__all__})
