@@ -57,8 +57,8 @@ clean-notebooks: env  ## strip execution counts and metadata from nbs/
 lint: env  ## ruff on notebooks, tests and benchmarks
 	$(BIN)/ruff check nbs tests benchmarks
 
-lab: env  ## JupyterLab on the workbench notebook, for this machine only
-	$(BIN)/jupyter lab --ip=127.0.0.1 --notebook-dir=. nbs/workbench.ipynb
+lab: env  ## JupyterLab on the workbench notebook, for this machine only (LAB_ARGS=--allow-root in a container)
+	$(BIN)/jupyter lab --ip=127.0.0.1 --ServerApp.root_dir="$(CURDIR)" $(LAB_ARGS) nbs/workbench.ipynb
 
 clean:  ## remove what was built; runs/ and .venv stay
 	rm -rf build dist *.egg-info .pytest_cache .ruff_cache

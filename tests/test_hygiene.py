@@ -65,6 +65,8 @@ def test_every_module_has_one_notebook_and_every_notebook_its_module():
     modules = [module_of(path) for path in LIBRARY]
     assert None not in modules, f"no default_exp in {LIBRARY[modules.index(None)].name}"
     assert len(set(modules)) == len(modules), f"shared default_exp: {sorted({m for m in modules if modules.count(m) > 1})}"
+    folders = {p.parent for p in PACKAGE.rglob("*.py")}
+    assert not [f for f in folders if not (f / "__init__.py").is_file()], "run nbdev-export"
     files = {p for p in PACKAGE.rglob("*.py") if p.name not in ("__init__.py", "_modidx.py")}
     assert files == {module_file(path) for path in LIBRARY}
     assert not [p for p in NOTEBOOKS if p not in LIBRARY and module_of(p)], "only numbered notebooks export"
@@ -102,8 +104,8 @@ def test_public_names_have_a_docstring_and_an_example(path):
     bare = [n for n in public if n in defined and not ast.get_docstring(defined[n])]
     assert not bare, f"public names without docstring: {bare}"
     prose = examples + "\n".join(c["source"] for c in cells(path, "markdown"))
-    for name in public:  # a function is called in an example; a value's type may be only spoken of
-        text = examples if isinstance(defined.get(name), ast.FunctionDef) else prose
+    for name in set(public) & set(defined):  # a function is called in an example; a class may be only spoken of
+        text = examples if isinstance(defined[name], ast.FunctionDef) else prose
         assert re.search(rf"\b{name}\b", text), f"public name without an example: {name}"
 
 
@@ -139,6 +141,12 @@ def test_papermill_recipes_have_a_parameters_cell():
     for path in sorted((ROOT / "nbs/recipes").glob("*.ipynb")):
         tagged = [c for c in cells(path) if "parameters" in c["metadata"].get("tags", [])]
         assert len(tagged) == 1, f"{path.name}: {len(tagged)} cells tagged `parameters`"
+
+
+def test_notebooks_named_elsewhere_exist():
+    for name in ("Makefile", "README.md", "CONTRIBUTING.md", ".ci/run"):
+        named = re.findall(r"\bnbs/[\w./-]+\.ipynb", (ROOT / name).read_text(encoding="utf-8"))
+        assert not [n for n in named if not (ROOT / n).is_file()], f"{name} names a notebook that is not there"
 
 
 def test_import_is_light():
