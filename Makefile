@@ -51,11 +51,12 @@ check: env  ## what to run before a commit: export, clean, tests, lint, and no d
 export: env  ## write finetune_wb/ from nbs/
 	$(BIN)/nbdev-export
 
-clean-notebooks: env  ## strip execution counts and metadata from nbs/
+clean-notebooks: env  ## strip widgets, stderr, execution counts and metadata from nbs/
+	$(BIN)/python .ci/clean_outputs.py
 	$(BIN)/nbdev-clean
 
-lint: env  ## ruff on notebooks, tests and benchmarks
-	$(BIN)/ruff check nbs tests benchmarks
+lint: env  ## ruff on everything hand-written
+	$(BIN)/ruff check nbs tests benchmarks setup.py .ci
 
 lab: env  ## JupyterLab on the workbench notebook, for this machine only (LAB_ARGS=--allow-root in a container)
 	$(BIN)/jupyter lab --ip=127.0.0.1 --ServerApp.root_dir="$(CURDIR)" $(LAB_ARGS) nbs/workbench.ipynb
