@@ -29,7 +29,7 @@ KINDS = {  # kind -> (configuration class, model class, layout of the tokenizer,
     "mpnet": ("MPNetConfig", "MPNetModel", "roberta", {"max_position_embeddings": 66}),
     "gpt2": ("GPT2Config", "GPT2Model", "gpt2", {"bos_token_id": 0, "eos_token_id": 0}),
     "llama": ("LlamaConfig", "LlamaModel", "llama", {"bos_token_id": 1, "eos_token_id": 2}),
-    "qwen2": ("Qwen2Config", "Qwen2Model", "gpt2", {"bos_token_id": None, "eos_token_id": 0}),
+    "qwen2": ("Qwen2Config", "Qwen2Model", "gpt2", {"num_key_value_heads": 2, "bos_token_id": None, "eos_token_id": 0}),
     "t5": ("T5Config", "T5Model", "bert", {"d_kv": 16, "d_ff": 64, "decoder_start_token_id": 0}),
 }
 SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64, "max_position_embeddings": 64}

@@ -130,6 +130,7 @@ def _download_bars(show: bool):
 def _hub_problem(spec: ModelSpec, error: Exception) -> Problem:
     "What went wrong on the way to the hub, in our words: upstream's hold URLs and headers."
     from huggingface_hub import errors
+    if isinstance(error, errors.LocalEntryNotFoundError) and error.__cause__: error = error.__cause__  # "not in the cache" is never why
     where = {"field": "model.id", "value": spec.id}
     status = getattr(getattr(error, "response", None), "status_code", None)
     account = "With an account that may read it, set the environment variable HF_TOKEN or run `hf auth login`."
@@ -138,18 +139,18 @@ def _hub_problem(spec: ModelSpec, error: Exception) -> Problem:
     if isinstance(error, errors.GatedRepoError): return Problem("is gated: its owner asks for consent first", f"Accept the terms on the model's page. {account}", **where)
     if isinstance(error, errors.RevisionNotFoundError): return Problem(f"the model {shown(spec.id)} has no such revision", "null takes the default branch.", field="model.revision", value=spec.revision)
     if isinstance(error, errors.RepositoryNotFoundError):
-        close = nearest(spec.id.split("/")[-1], CATALOG)
+        close = nearest(spec.id.split("/")[-1].lower(), CATALOG)
         return Problem("the hub has no such model, or it is private", f"{close if close.startswith('Did') else local} {account}", **where)
     if status in (401, 403): return Problem("the hub refuses access", f"{account} A token that has expired is refused as well.", **where)
-    if isinstance(error.__cause__ or error, errors.OfflineModeIsEnabled): return Problem("is not in the hub's cache on this machine, and HF_HUB_OFFLINE forbids to fetch it", f"Unset it, or choose another model. {local}", **where)
+    if isinstance(error, (errors.OfflineModeIsEnabled, errors.LocalEntryNotFoundError)): return Problem("is not in the hub's cache on this machine, and HF_HUB_OFFLINE forbids to fetch it", f"Unset it, or choose another model. {local}", **where)
     if status is not None and status >= 400: return Problem(f"the hub answered with status {status}", f"Try again later. {local}", **where)
     if isinstance(error, OSError) and error.errno: return Problem(f"can't be stored in the hub's cache: {error.strerror}", "HF_HOME names another place.", **where)
-    return Problem(f"can't be fetched: the hub can't be reached ({type(error.__cause__ or error).__name__})", f"Check the network and the proxy. {local}", **where)
+    return Problem(f"can't be fetched: the hub can't be reached ({type(error).__name__})", f"Check the network and the proxy. {local}", **where)
 
 # %% ../../nbs/20_models.catalog.ipynb #72c9c99d
 def _from_hub(spec: ModelSpec) -> ModelSource:
     "A snapshot at one commit, fetched or found in the cache."
-    close = nearest(spec.id, CATALOG)
+    close = nearest(spec.id.lower(), CATALOG)
     if "/" not in spec.id and close.startswith("Did"): raise ModelError(Problem("is not in the catalogue", close, field="model.id", value=spec.id))
     from huggingface_hub import snapshot_download
     from huggingface_hub.utils import validate_repo_id

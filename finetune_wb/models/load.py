@@ -97,6 +97,7 @@ def _check_type(source: ModelSource, spec: ModelSpec, raw: dict, problems: Probl
     file, model_type = f"{source.id}/config.json", raw.get("model_type")
     known = list(transformers.CONFIG_MAPPING.keys())
     if not isinstance(model_type, str): problems.add("names no model_type", "Copy config.json from the model this one was made of.", file=file)
+    elif model_type == "finetune_wb_classifier": problems.add("is a classifier that was trained here, not a model to start from", "Name the model its run started from (record.json says which).", file=file)
     elif raw.get("auto_map") and model_type not in known and not spec.trust_remote_code:
         problems.add("the model brings its own Python code (auto_map)", "Read that code; set `model.trust_remote_code: true` to run it.", file=file, field="model.trust_remote_code")
     elif model_type not in known and not spec.trust_remote_code:
@@ -251,7 +252,7 @@ def check_model(
     attempt(_check_weights, source, spec, problems)
     sound = not problems.found
     config = attempt(_check_config, source, spec, problems)
-    text = config is not None or not problems.found or not any("not a text model" in p.what for p in problems.found)
+    text = not any("not a text model" in p.what for p in problems.found)
     tokenizer = attempt(_check_tokenizer, source, spec, problems) if text else None
     files = weight_files(source.folder)
     if config is not None: attempt(pooling_of, source, spec, config)
