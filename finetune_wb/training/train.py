@@ -138,6 +138,7 @@ def _learn(job: Job, run: Run) -> dict:
     model = task.model(job.source, recipe, settings["attn_implementation"], recipe.train.dropout).to(settings["device"])
     _check_disk(run.folder, model)
     result, cost = {}, {}
+    run.log.write("state", state="running", stage="probe")
     if recipe.method.name == "probe" or recipe.method.probe_first:
         with Cost() as spent: result["probe"] = _fit_probe(job, model, task, run)
         cost["probe"] = {"seconds": spent.seconds, "peak_mb": spent.peak_rss_mb}
@@ -161,7 +162,7 @@ def _batches(job: Job) -> list:
 def train(
     recipe: Recipe | str | Path,  # or the path of one
     data=None,  # rows in memory, instead of the recipe's source
-    runs_dir: str | Path = "runs",
+    runs_dir: str | Path | None = None,  # folder of all runs; None: FTWB_RUNS of the environment, else `runs`
     run_id: str | None = None,  # name of the run folder; None makes one
 ) -> Run:
     "Trains in this process. Raises `WorkbenchError`s; whatever ends it, the run folder says so."
@@ -176,7 +177,6 @@ def train(
         shutil.rmtree(run.folder)  # made a moment ago and never trained: leave nothing half-written
         raise
     del dataset  # the test rows are out of reach from here on
-    run.log.write("state", state="running")
     try: outcome = _learn(job, run)
     except BaseException as error:
         ended = "stopped" if isinstance(error, KeyboardInterrupt) else "failed"

@@ -72,6 +72,9 @@ class RunCallback(TrainerCallback):
         from torch.utils.tensorboard import SummaryWriter
         self.log, self.bar, self.writer, self.valid = log, bar, SummaryWriter(str(tensorboard)), ""
 
+    def on_train_begin(self, args, state, control, **_):
+        self.log.write("state", state="running", stage="train", steps=state.max_steps)
+
     def on_log(self, args, state, control, logs=None, **_):
         values = _renamed(logs or {})
         if not values: return
