@@ -160,9 +160,10 @@ def read_file(
     path: str | Path,  # csv, tsv, jsonl, ndjson, json, parquet, arrow, feather or ipc
     encoding: str = "utf-8",  # of csv and json files
     delimiter: str | None = None,  # of csv files; None reads it off the header
+    name: str | None = None,  # how messages call the file; None takes the path as written
 ) -> Table:
     "The rows of one file, or a `DataError` that says what is wrong and where."
-    file, kind = str(path), FORMATS.get(Path(path).suffix.lower())
+    file, kind = name or str(path), FORMATS.get(Path(path).suffix.lower())
     data = _bytes(Path(path).expanduser(), file)
     check_magic(data, file, kind == "arrow")
     if kind is None: raise DataError(Problem(f"the ending {shown(Path(path).suffix)} is not one of {', '.join(FORMATS)}", "Save the data in one of these formats, or rename the file if it is in one.", file=file))
