@@ -59,7 +59,7 @@ lint: env  ## ruff on everything hand-written
 	$(BIN)/ruff check nbs tests benchmarks setup.py .ci
 
 lab: env  ## JupyterLab on the workbench notebook, for this machine only (LAB_ARGS=--allow-root in a container)
-	$(BIN)/jupyter lab --ip=127.0.0.1 --ServerApp.root_dir="$(CURDIR)" $(LAB_ARGS) nbs/workbench.ipynb
+	FTWB_RUNS="$${FTWB_RUNS:-$(CURDIR)/runs}" $(BIN)/jupyter lab --ip=127.0.0.1 --ServerApp.root_dir="$(CURDIR)" $(LAB_ARGS) nbs/workbench.ipynb
 
 clean:  ## remove what was built; runs/ and .venv stay
 	rm -rf build dist *.egg-info .pytest_cache .ruff_cache

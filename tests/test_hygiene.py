@@ -12,7 +12,7 @@ import finetune_wb
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "finetune_wb"
-NOTEBOOKS = sorted(p for p in (ROOT / "nbs").rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts)
+NOTEBOOKS = sorted(p for p in (ROOT / "nbs").rglob("*.ipynb") if not {".ipynb_checkpoints", "runs"} & {*p.parts})
 LIBRARY = [p for p in NOTEBOOKS if p.parent == ROOT / "nbs" and p.name[:2].isdigit()]
 PANELS = range(70, 80)  # the one wing that may import widgets
 MACHINE_PATH = re.compile(r"(?<![\w.])/(root|work|home/\w+|Users/\w+)/")
