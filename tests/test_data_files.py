@@ -143,7 +143,7 @@ def test_wrong_files_say_where_what_and_the_way_out(case, tmp_path):
 
 def test_lines_are_those_of_an_editor(tmp_path):
     path = write(tmp_path, "a.csv", 'text,label\r\n"a\r\nb",x\r\n\r\nc,y\r\n')
-    assert read_file(path).lines == [2, 5] and read_file(path).origin(1) == "a.csv:5"
+    assert read_file(path).lines == [2, 5] and read_file(path).origins()[1] == "a.csv:5"
     assert read_file(write(tmp_path, "a.json", '{"data":\n[\n\n{"a": 1}, {"a": 2},\n{"a":\n 3}]}')).lines == [4, 4, 5]
 
 

@@ -302,3 +302,11 @@ def test_banking77():
     if not shared.exists(): pytest.skip("the benchmark data is not beside the project")
     data = load(str(shared))
     assert len(data.test) == 3_080 and len(data.train) + len(data.valid) <= 10_003 and len(data.label_names) == 77
+
+
+def test_a_split_without_labels_or_a_train_split_without_any(tmp_path):
+    hidden = {"train": ROWS, "test": [{"text": "a", "label": None}, {"text": "b", "label": None}]}
+    with pytest.raises(DataError, match='test .list., field|field "label".*empty in all 2 rows.*bad_rows=drop'): load(hidden)
+    data = load(hidden, bad_rows="drop")
+    assert all_texts(data) == EVERY and any("the test split was left out" in note for note in data.notes)
+    with pytest.raises(DataError, match="no row has both"): load([{"text": "a", "label": None}, {"text": "", "label": "x"}], bad_rows="drop", text="text", label="label")

@@ -138,8 +138,8 @@ def _missing_rows(table: Table, columns: dict[str, tuple[list, list]], bad_rows:
     missing = {name: [i for i, kind in enumerate(kinds) if kind is None] for name, (_, kinds) in columns.items()}
     bad = sorted({i for found in missing.values() for i in found})
     for name, found in missing.items():
-        if found and len(found) == len(table.rows): problems.add(f"the column is empty in all {len(found)} rows", "Name another column, or fill it in.", file=table.file, field=name); return set(), ()
-    if bad_rows == "drop" and len(bad) < len(table.rows):
+        if found and len(found) == len(table.rows) and bad_rows != "drop": problems.add(f"the column is empty in all {len(found)} rows", "Name another column, or fill it in; a valid or test split without labels is left out with data.bad_rows=drop.", file=table.file, field=name); return set(), ()
+    if bad_rows == "drop":
         places = ", ".join(str(table.lines[i]) for i in bad[:5]) + (", …" if len(bad) > 5 else "")
         return set(bad), (f"{table.file}: {len(bad)} rows without text or label were left out ({table.unit} {places}).",) if bad else ()
     for name, (values, _) in columns.items():
@@ -171,8 +171,8 @@ def to_rows(
     _check_surrogates(table, columns, problems)
     problems.check()
     keep = [i for i in range(len(table.rows)) if i not in left_out]
-    texts = columns[text][0]
-    return pd.DataFrame({"text": [texts[i] for i in keep], "label": [labels[i] for i in keep], "origin": [table.origin(i) for i in keep]}), notes
+    texts, origins = columns[text][0], table.origins()
+    return pd.DataFrame({"text": [texts[i] for i in keep], "label": [labels[i] for i in keep], "origin": [origins[i] for i in keep]}), notes
 
 # %% ../../nbs/11_data.columns.ipynb #c754959b
 def _folded(name: str) -> str:

@@ -30,11 +30,14 @@ def _records(text: str, problems: Problems, file: str, **dialect) -> Iterator[tu
         try: record = next(reader, None)
         except csv.Error as error:
             what = "a quote opens here and is never closed" if "end of data" in str(error) else f"a quote ends inside a cell, on line {reader.line_num}"
-            problems.add(what, 'Close the quote; inside a quoted cell, write a quote twice ("").', file=file, line=start, value=text.splitlines()[start - 1] if len(text) < 1e7 else None)
+            seen = _line(text, start) if problems.count < problems.limit else None
+            problems.add(what, 'Close the quote; inside a quoted cell, write a quote twice ("").', file=file, line=start, value=seen)
             record = []
         if record is None: return
         if record and not (len(record) == 1 and not record[0].strip()): yield start, record
         start = reader.line_num + 1
+
+def _line(text: str, number: int = 1) -> str: return next(islice(io.StringIO(text, newline=""), number - 1, None), "").rstrip("\r\n")
 
 def _delimiter(text: str, file: str, given: str | None) -> str:
     "The separator that the header shows; of several, the one that the next rows agree with."
@@ -48,7 +51,7 @@ def _delimiter(text: str, file: str, given: str | None) -> str:
     if given or not able: return given or ","
     best = [d for d in able if widths[d][1] == max(widths[d][1] for d in able)]
     if len(best) == 1: return best[0]
-    raise DataError(Problem(f"the columns could be separated by {' or '.join(_DELIMITERS[d] for d in best)}", f"Say which: delimiter={best[0]!r} (data.delimiter).", file=file, line=1, value=text[:60].splitlines()[0]))
+    raise DataError(Problem(f"the columns could be separated by {' or '.join(_DELIMITERS[d] for d in best)}", f"Say which: delimiter={best[0]!r} (data.delimiter).", file=file, line=1, value=_line(text)))
 
 # %% ../../nbs/10_data.files.ipynb #852ad1e8
 TEXT_NAMES = tuple("text sentence utterance question content review title query message comment tweet body document description headline abstract article post sms email input passage review_text review_body text_body docstring sentence_text".split())
@@ -91,7 +94,7 @@ def _check_widths(width: int, records: list[tuple[int, list[str]]], delimiter: s
 
 # %% ../../nbs/10_data.files.ipynb #3dc757ac
 def _read_csv(text: str, file: str, delimiter: str, quoting: int = csv.QUOTE_MINIMAL) -> tuple[Table | None, Problems]:
-    problems, first = Problems(DataError), text.lstrip("\r\n").splitlines()[0].split(delimiter)
+    problems, first = Problems(DataError), re.search(r"[^\r\n]+", text)[0].split(delimiter)
     spaced = len(first) > 1 and all(name.startswith(" ") for name in first[1:])  # `text, label`: spaces follow the separator
     records = list(_records(text, problems, file, delimiter=delimiter, quoting=quoting, skipinitialspace=spaced))
     if not records: return None, problems
@@ -104,7 +107,7 @@ def _read_csv(text: str, file: str, delimiter: str, quoting: int = csv.QUOTE_MIN
     return Table(columns, [tuple(record) for _, record in records], [number for number, _ in records], file, notes=tuple(notes)), problems
 
 def _csv(text: str, file: str, delimiter: str | None) -> Table:
-    if re.match(r"\s*(\{\s*\"|\[\s*\{)", text): raise DataError(Problem("the content is JSON", "Rename the file to end in .jsonl or .json.", file=file, line=1, value=text[:60].splitlines()[0]))
+    if re.match(r"\s*(\{\s*\"|\[\s*\{)", text): raise DataError(Problem("the content is JSON", "Rename the file to end in .jsonl or .json.", file=file, line=1, value=_line(text)))
     before = csv.field_size_limit(_NO_LIMIT)
     try:
         delimiter = _delimiter(text, file, delimiter)
@@ -170,7 +173,7 @@ def read_file(
     if kind == "arrow": return _arrow(data, file)
     text = decode(data, encoding, file)
     if not text.strip(): raise DataError(Problem("the file holds nothing but blank lines", "Give another file.", file=file))
-    return read_json(text, file) if kind == "json" else _csv(text, file, delimiter or ("\t" if file.lower().endswith(".tsv") and "\t" in text.split("\n")[0] else None))
+    return read_json(text, file) if kind == "json" else _csv(text, file, delimiter or ("\t" if file.lower().endswith(".tsv") and "\t" in _line(text) else None))
 
 def _bytes(path: Path, file: str) -> bytes:
     if not path.exists(): raise DataError(Problem("there is no such file", _neighbours(path), file=file))
@@ -187,7 +190,7 @@ def _neighbours(path: Path) -> str:
     return nearest(path.name, names) if names else "There are no data files in that folder."
 
 # %% ../../nbs/10_data.files.ipynb #504f9e7b
-SPLITS = {"train": "train", "training": "train", "valid": "valid", "validation": "valid", "val": "valid", "dev": "valid", "test": "test", "testing": "test", "eval": "valid"}
+SPLITS = {"train": "train", "training": "train", "valid": "valid", "validation": "valid", "val": "valid", "dev": "valid", "test": "test", "testing": "test", "eval": "test", "evaluation": "test"}  # as the hub reads them
 _NOT_DATA = re.compile(r"(^|/)(\.|_)|(^|/)(dataset_infos?|dataset_dict|state|config|package|categories|labels|id2label|label2id)\.json$")
 
 def _split_of(path: str) -> str | None:

@@ -132,9 +132,13 @@ def read_json(text: str, file: str) -> Table:
     if not rows: raise DataError(Problem("the file holds no rows", "Add rows, or give another file.", file=file, line=1))
     counts = Counter(key for row in rows for key in row)
     columns = tuple(counts)
+    if len(columns) > 1000 and len(columns) * len(rows) > 10_000_000: raise DataError(Problem(f"the rows have {len(columns)} different keys", "Write each row with the same keys.", file=file))
+    return Table(columns, [tuple(map(row.get, columns)) for row in rows], lines, file, notes=_gaps(rows, lines, counts, file))
+
+def _gaps(rows: list[dict], lines: list[int], counts: Counter, file: str) -> tuple[str, ...]:
+    "A note for each key that some rows lack; ten at most."
     notes = []
-    for name, count in counts.items():
-        if count == len(rows): continue
+    for name in islice((name for name in counts if counts[name] < len(rows)), 10):
         line = next(line for line, row in zip(lines, rows) if name not in row)
-        notes.append(f"{file}: {len(rows) - count} rows have no {shown(name)} (the first on line {line}).")
-    return Table(columns, [tuple(map(row.get, columns)) for row in rows], lines, file, notes=tuple(notes))
+        notes.append(f"{file}: {len(rows) - counts[name]} rows have no {shown(name)} (the first on line {line}).")
+    return tuple(notes)

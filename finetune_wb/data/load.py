@@ -171,7 +171,7 @@ def _path_tables(source: str, spec: DataSpec) -> tuple[dict[str, list[Table]], s
     raise DataError(Problem("there is no such file or folder", f"{nearest(source, known)} A hub dataset is written owner/name, or hub:name.", field="data.source", value=source))
 
 def _folder_tables(folder: Path, source: str, spec: DataSpec) -> tuple[dict[str, list[Table]], str, tuple[str, ...]]:
-    files = split_files([p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()], source)
+    files = split_files([p.relative_to(folder).as_posix() for depth in ("*", "*/*", "*/*/*") for p in folder.glob(depth) if p.is_file()], source)
     splits, notes = _by_split(files, source, strict=False)
     return _together({split: [(folder / path, f"{source.rstrip('/')}/{path}") for path in paths] for split, paths in splits.items()}, spec), source, notes
 
@@ -210,6 +210,10 @@ def _rows(tables: dict[str, list[Table]], spec: DataSpec, name: str):
             frames.setdefault(split, []).append(rows); notes += found
     if problems: raise DataError(*problems[:20], more=max(0, len(problems) - 20))
     frames = {split: pd.concat(parts, ignore_index=True) for split, parts in frames.items()}
+    for split in [split for split in frames if not len(frames[split])]:
+        if split in ("train", "all"): raise DataError(Problem("no row has both a text and a label", "Name the columns with data.text=… and data.label=….", file=name))
+        del frames[split]
+        notes.append(f"{name}: the {split} split was left out, because none of its rows is complete.")
     return frames, (*notes, *check_labels(pd.concat(frames.values()), label, name))
 
 def _with_columns(table: Table, needed: tuple[str, str]) -> Table:

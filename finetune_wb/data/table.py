@@ -25,7 +25,9 @@ class Table:
     notes: tuple[str, ...] = ()  # what the reader decided, in sentences
 
     def place(self, index: int) -> dict: return {"file": self.file, self.unit: self.lines[index]}
-    def origin(self, index: int) -> str: return f"{Path(self.file).name}:{self.lines[index]}"
+    def origins(self) -> list[str]:
+        name = Path(self.file).name
+        return [f"{name}:{line}" for line in self.lines]
     def column(self, name: str) -> list:
         index = self.columns.index(name)
         return [row[index] for row in self.rows]
@@ -101,10 +103,10 @@ def decode(data: bytes, encoding: str, file: str) -> str:
     return text.removeprefix("\ufeff")
 
 def _check_nul(text: str, file: str) -> None:
-    problems = Problems(DataError)
-    for match in re.finditer("\0+", text):
-        problems.add("holds a NUL character", "The file is damaged or binary: save it again as UTF-8 text.", file=file, line=line_at(text, match.start()), value=text[max(0, match.start() - 20) : match.end() + 20])
-    problems.check()
+    places = [match.start() for match in re.finditer("\0+", text)]
+    fix = "The file is damaged or binary: save it again as UTF-8 text."
+    found = [Problem("holds a NUL character", fix, file=file, line=line_at(text, at), value=text[max(0, at - 20) : at + 20]) for at in places[:20]]
+    raise DataError(*found, more=len(places) - len(found))
 
 def _check_mojibake(data: bytes, codec: str, file: str) -> None:
     "Western single-byte encodings accept anything; UTF-8 by accident is next to impossible."
