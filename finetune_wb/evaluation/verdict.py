@@ -58,11 +58,13 @@ def _rows_needed(share: float, difference: float, confidence: float) -> int | No
 
 def _duration(seconds: float) -> str: return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.1f} min"
 
+def _percent(share: float) -> str: return f"{100 * share:.1f} %"
+
 def _points(difference: float) -> str: return f"{100 * difference:+.1f}".replace("-", "−")
 
 def _p(value: float) -> str: return "p < 0.001" if value < 0.001 else f"p = {value:.2g}"
 
-# %% ../../nbs/52_evaluation.verdict.ipynb #b7fd9789
+# %% ../../nbs/52_evaluation.verdict.ipynb #a9aa1a7e
 @dataclass(frozen=True)
 class Verdict:
     "Whether the tuned model beats the best baseline on the frozen test rows, and what that cost."
@@ -98,11 +100,11 @@ class Verdict:
     @property
     def sentence(self) -> str:
         "The verdict in one sentence."
-        best, right = self.best, f"{self.accuracy:.1%} of {self.rows:,} test rows right"
+        best, right = self.best, f"{_percent(self.accuracy)} of {self.rows:,} test rows right"
         if best is None: return f"Can't tell: {right}, and no baseline to hold it against."
-        against = f"the best baseline ({title_of(best.baseline)}, {best.accuracy:.1%})"
+        against = f"the best baseline ({title_of(best.baseline)}, {_percent(best.accuracy)})"
         if best.gained + best.lost == 0: return f"Not worth it: {right}, the very rows that {against} gets right."
-        numbers = f"{self.confidence:.0%} interval {_points(best.low)} to {_points(best.high)}, McNemar {_p(best.p_value)}"
+        numbers = f"{100 * self.confidence:g} % interval {_points(best.low)} to {_points(best.high)}, McNemar {_p(best.p_value)}"
         more = f"{_points(best.difference)} points against {against}; {numbers}"
         head = {"can't tell": "Can't tell at this test size"}.get(self.decision, self.decision.capitalize())
         return f"{head}: {right}, {more}.{self._price()}{self._more_rows()}"
@@ -129,9 +131,9 @@ class Verdict:
     def cells(self) -> list[list[str]]:
         "The table as text: a header, the tuned model, the baselines."
         clock, memory = (lambda s: "" if s is None else _duration(s)), (lambda m: "" if m is None else f"{m:,.0f} MB")
-        head = ["", "accuracy", "tuned minus it", f"{self.confidence:.0%} interval", "McNemar p", "time", "peak memory"]
-        ours = [title_of("tuned"), f"{self.accuracy:.1%}", "", "", "", clock(self.seconds), memory(self.peak_mb)]
-        return [head, ours, *([plain(title_of(c.baseline)), f"{c.accuracy:.1%}", _points(c.difference), f"{_points(c.low)} to {_points(c.high)}",
+        head = ["", "accuracy", "tuned minus it", f"{100 * self.confidence:g} % interval", "McNemar p", "time", "peak memory"]
+        ours = [title_of("tuned"), _percent(self.accuracy), "", "", "", clock(self.seconds), memory(self.peak_mb)]
+        return [head, ours, *([plain(title_of(c.baseline)), _percent(c.accuracy), _points(c.difference), f"{_points(c.low)} to {_points(c.high)}",
                                _p(c.p_value).removeprefix("p ").removeprefix("= "), clock(c.seconds), memory(c.peak_mb)] for c in self.comparisons)]
 
     def to_json(self) -> dict:
@@ -145,9 +147,10 @@ class Verdict:
         return cls(**{**fields, "comparisons": tuple(Comparison(**c) for c in fields["comparisons"])})
 
     def _repr_markdown_(self) -> str:
-        head, *rows = ([re.sub(r"([\\`*_\[\]<>&|$~])", r"\\\1", c) for c in row] for row in self.cells())
+        def literal(text): return re.sub(r"([\\`*_\[\]<>&|$~])", r"\\\1", text)
+        head, *rows = (list(map(literal, row)) for row in self.cells())
         lines = [head, ["-", *["-:"] * (len(head) - 1)], *rows]
-        return f"**{plain(self.sentence)}**\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines)
+        return f"**{literal(plain(self.sentence))}**\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
     def _repr_html_(self) -> str:
         head, *rows = ([html.escape(c) for c in row] for row in self.cells())
