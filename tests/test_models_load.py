@@ -104,6 +104,24 @@ def test_the_longest_row_fits_and_87_a_longer_one_is_known(kind, tiny_model):
             encoder(input_ids=longer, attention_mask=torch.ones_like(longer))
 
 
+def test_minilm_is_what_its_hash_says(capfd):
+    """Features of the embedded model, from its own pooling: near texts are near."""
+    import torch
+
+    from finetune_wb.models.classifier import pool
+    spec = ModelSpec()
+    source = find_model(spec)
+    check_model(source, spec)
+    tokenizer, encoder = load_tokenizer(source, spec), load_encoder(source, spec, "sdpa")
+    rows = tokenizer(["A cat sits on the mat.", "A kitten is on the rug.", "The bank raised its rates."], padding=True, return_tensors="pt")
+    with torch.no_grad():
+        hidden = encoder(**rows).last_hidden_state
+    vectors = torch.nn.functional.normalize(pool(hidden, rows["attention_mask"], pooling_of(source, spec, encoder.config)), dim=-1)
+    near, far = (vectors[0] @ vectors[1]).item(), (vectors[0] @ vectors[2]).item()
+    assert near > 0.5 > 0.2 > far
+    assert capfd.readouterr() == ("", "")
+
+
 def test_sdpa_where_there_is_none(tiny_model):
     folder = tiny_model("deberta-v2")
     spec = ModelSpec(id=str(folder))
@@ -138,6 +156,16 @@ def test_loading_says_nothing_and_leaves_the_log_as_it_was(tiny_model, capfd):
 
 # ---- what is refused: the configuration
 
+@pytest.mark.parametrize("architectures", [..., None, [], "BertModel", 5, ["NoSuchModel"], [None], ["logging"]])
+def test_architectures_that_say_nothing(architectures, copy):
+    folder = copy()
+    configure(folder, architectures=architectures)
+    try:
+        check(folder)
+    except ModelError as error:  # upstream's own validation may object to the type
+        assert "config.json" in str(error)
+
+
 def test_no_config(copy):
     folder = copy()
     (folder / "config.json").unlink()
@@ -160,7 +188,9 @@ def test_config_that_is_not_text(copy):
 def test_config_with_impossible_values(copy):
     folder = copy()
     configure(folder, hidden_size=30, num_attention_heads=4)
-    assert "can't be built" in refused(folder) or "is not a configuration" in refused(folder)
+    assert "not a multiple of the number of attention heads" in refused(folder)
+    configure(folder, hidden_size="32")
+    assert refused(folder).count("\n") == 0 and "config.json: is not a configuration that can be read" in refused(folder) and "hidden_size" in refused(folder)
 
 
 def test_unknown_architecture(copy):
@@ -188,6 +218,14 @@ def test_weights_that_do_not_fit_the_configuration(change, said, copy):
     folder = copy()
     configure(folder, **change)
     assert said in refused(folder)
+
+
+def test_layers_that_the_configuration_does_not_count(copy):
+    folder = copy()
+    configure(folder, num_hidden_layers=1)
+    assert "16 tensors of further layers are in the weights and would be left out: encoder.layer.1" in refused(folder)
+    configure(folder, num_hidden_layers=0)
+    assert "a model without layers" in refused(folder)
 
 
 def test_encoder_decoder(tiny_model):
@@ -439,6 +477,10 @@ def test_everything_at_once(copy):
 
 
 def test_nothing_at_all(tmp_path):
+    spec = ModelSpec(id=str(tmp_path))
+    for load in (load_tokenizer, lambda source, spec: load_encoder(source, spec, "eager")):
+        with pytest.raises(ModelError):
+            load(find_model(spec), spec)
     said = refused(tmp_path)
     assert "holds no weights" in said and "there is no config.json" in said and "there is no tokenizer" in said
 
@@ -480,6 +522,14 @@ def test_length_of_a_sentence_encoder(copy):
     assert max_positions(encoder, tokenizer) == describe_model(find_model(ModelSpec(id=str(folder))))["max_length"] == 20
 
 
+def test_a_length_that_tokenizer_json_brings_along_is_taken_off():
+    """MiniLM's cuts and fills every row to 128 tokens where the tokenizer behind is called itself."""
+    spec = ModelSpec()
+    tokenizer = load_tokenizer(find_model(spec), spec)
+    assert tokenizer.model_max_length == 256
+    assert [len(tokenizer.backend_tokenizer.encode("cat " * n).ids) for n in (3, 400)] == [5, 402]
+
+
 def test_length_that_nobody_says(tiny_model):
     from transformers import BloomConfig
     spec = ModelSpec(id=str(tiny_model("llama")))
@@ -494,6 +544,17 @@ def test_description_counts_what_loads(kind, tiny_model):
     assert told["parameters"] == sum(p.numel() for p in encoder.parameters()) and told["dtype"] == "F32"
     assert (told["architecture"], told["layers"], told["hidden_size"]) == (encoder.config.model_type, 2, 32)
     assert told["sha256"] and told["license"] is None and json.dumps(told)
+
+
+def test_description_of_a_damaged_folder(copy):
+    folder = copy()
+    source = find_model(ModelSpec(id=str(folder)))
+    (folder / "model.safetensors").write_bytes(b"cut")
+    with pytest.raises(ModelError, match="cut short"):
+        describe_model(source)
+    (folder / "config.json").write_text("{")
+    with pytest.raises(ModelError, match="not valid JSON"):
+        describe_model(source)
 
 
 @pytest.mark.parametrize("card, license", [("---\nlicense: mit\n---\ntext", "mit"), ("---\nlicense: [mit, apache-2.0]\n---\n", "['mit', 'apache-2.0']"), ("no front matter", None), ("---\nlicense: !!python/object:os.system x\n---\n", None),

@@ -8,7 +8,7 @@ __all__ = ['read_header', 'load_tokenizer', 'pooling_of', 'check_model', 'load_e
 # %% ../../nbs/21_models.load.ipynb #3958b545
 import json
 import math
-import os
+import re
 from collections.abc import Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePath
@@ -83,7 +83,32 @@ def _check_weights(source: ModelSource, spec: ModelSpec, problems: Problems) -> 
         try: read_header(file)
         except ValueError as error: problems.add(str(error), _FETCH, file=f"{source.id}/{file.name}")
 
-# %% ../../nbs/21_models.load.ipynb #b24e50dc
+# %% ../../nbs/21_models.load.ipynb #30521f05
+@contextmanager
+def _quiet():
+    "transformers without its reports and progress bars, and afterwards as it was."
+    from transformers.utils import logging
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try: yield
+    finally:
+        logging.set_verbosity(level)
+        if bars: logging.enable_progress_bar()
+
+def _said(error: Exception) -> str:
+    "What upstream says, kept short and safe to print."
+    text = plain(" ".join(str(error).split())).rstrip(".") or type(error).__name__
+    return text if len(text) <= 200 else text[:200] + "…"
+
+def _read_config(source: ModelSource, spec: ModelSpec):
+    "The configuration as transformers understands it. Raises `ModelError`."
+    from transformers import AutoConfig
+    try:
+        with _quiet(): return AutoConfig.from_pretrained(source.folder, trust_remote_code=spec.trust_remote_code, local_files_only=True)
+    except Exception as error: raise ModelError(Problem(f"is not a configuration that can be read: {_said(error)}", file=f"{source.id}/config.json")) from None
+
+# %% ../../nbs/21_models.load.ipynb #2c5960b4
 def _model_class(config) -> type | None:
     "The class that `AutoModel` would take; `None` where it has none."
     from transformers import AutoModel
@@ -104,7 +129,7 @@ def _check_type(source: ModelSource, spec: ModelSpec, raw: dict, problems: Probl
         close = nearest(model_type, known)
         problems.add(f"transformers {transformers.__version__} has no such architecture", close if close.startswith("Did") else "A newer transformers may have it.", file=file, field="model_type", value=model_type)
     if raw.get("quantization_config"): problems.add("the weights are quantised", "Start from the model in full precision.", file=file, field="quantization_config")
-    for name in raw.get("architectures") or []:
+    for name in raw["architectures"] if isinstance(raw.get("architectures"), list) else []:
         own = getattr(getattr(getattr(transformers, str(name), None), "config_class", None), "model_type", model_type)
         if own != model_type and model_type in known: problems.add(f"model_type says {shown(model_type)}, architectures says {shown(name)}, which is {shown(own)}: one is wrong", file=file, field="model_type")
 
@@ -118,33 +143,16 @@ def _check_config(source: ModelSource, spec: ModelSpec, problems: Problems):
     before, raw = problems.count, _json(source, "config.json")
     _check_type(source, spec, raw, problems)
     if problems.count > before: return None
-    from transformers import AutoConfig
-    try: config = AutoConfig.from_pretrained(source.folder, trust_remote_code=spec.trust_remote_code, local_files_only=True)
-    except Exception as error: return problems.add(f"is not a configuration of {raw['model_type']}: {_first_line(error)}", file=f"{source.id}/config.json")
+    config = _read_config(source, spec)
     model, parts = _model_class(config), getattr(config, "sub_configs", {})
     takes = getattr(model, "main_input_name", "input_ids")
-    if config.is_encoder_decoder: problems.add("is an encoder-decoder, and classification reads one stack of layers", "Choose an encoder (BERT-like) or a decoder (GPT-like).", file=source.id, value=config.model_type)
+    if getattr(config, "is_encoder_decoder", False): problems.add("is an encoder-decoder, and classification reads one stack of layers", "Choose an encoder (BERT-like) or a decoder (GPT-like).", file=source.id, value=config.model_type)
     elif takes != "input_ids" or {"vision_config", "audio_config"} & set(parts): problems.add("is not a text model: it takes pictures or sound", "Choose a model that reads text only.", file=source.id, value=config.model_type)
+    if isinstance(layers := getattr(config, "num_hidden_layers", None), int) and layers < 1: problems.add("asks for a model without layers", file=f"{source.id}/config.json", field="num_hidden_layers", value=layers)
     return config if problems.count == before else None
-
-def _first_line(error: Exception) -> str:
-    "What upstream says, kept short and safe to print."
-    return plain(" ".join(str(error).split()))[:200] or type(error).__name__
 
 # %% ../../nbs/21_models.load.ipynb #1bad24d0
 _TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "spm.model", "tekken.json")
-
-@contextmanager
-def _quiet():
-    "transformers without its reports and progress bars, and afterwards as it was."
-    from transformers.utils import logging
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try: yield
-    finally:
-        logging.set_verbosity(level)
-        if bars: logging.enable_progress_bar()
 
 def _sane(length: object) -> int | None:
     "A length in tokens; `None` for upstream's ways to say that it does not know (1e30, -1, null)."
@@ -158,22 +166,25 @@ def load_tokenizer(
     from transformers import AutoTokenizer
     try:
         with _quiet(): tokenizer = AutoTokenizer.from_pretrained(source.folder, trust_remote_code=spec.trust_remote_code, local_files_only=True)
-    except Exception as error: raise ModelError(Problem(f"the tokenizer can't be loaded: {_first_line(error)}", file=source.id)) from None
+    except Exception as error: raise ModelError(Problem(f"the tokenizer can't be loaded: {_said(error)}", file=source.id)) from None
     if len(tokenizer) <= len(tokenizer.all_special_tokens): raise ModelError(Problem("the tokenizer knows no words", "Fetch its vocabulary again.", file=source.id, value=len(tokenizer)))
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token or tokenizer.convert_ids_to_tokens(0)
     tokenizer.padding_side = tokenizer.truncation_side = "right"
+    if (backend := getattr(tokenizer, "backend_tokenizer", None)) is not None:  # tokenizer.json may hold a length of its own
+        backend.no_truncation()
+        backend.no_padding()
     trained = _sane(_json(source, "sentence_bert_config.json").get("max_seq_length"))
     if trained: tokenizer.model_max_length = min(trained, tokenizer.model_max_length)
     return tokenizer
 
-def _check_tokenizer(source: ModelSource, spec: ModelSpec, problems: Problems):
-    "The tokenizer; `None` where there is none that loads."
+def _check_tokenizer(source: ModelSource, spec: ModelSpec, config, problems: Problems):
+    "The tokenizer; `None` where there is none that loads, or no configuration to load it with."
     found = [source.folder / name for name in _TOKENIZER_FILES if (source.folder / name).is_file()]
     pointers = [f for f in found if _is_pointer(f)]
     for file in pointers: problems.add("is a git-lfs pointer, not the vocabulary", _FETCH, file=f"{source.id}/{file.name}")
     if not found: problems.add("there is no tokenizer", "Copy tokenizer.json and tokenizer_config.json from the model this one was made of.", file=source.id)
-    if not found or pointers: return None
+    if not found or pointers or config is None: return None
     try: return load_tokenizer(source, spec)
     except ModelError as error: problems.add(error.problems[0].what, error.problems[0].fix, file=source.id)
 
@@ -184,13 +195,20 @@ def _listed(names: list[str]) -> str:
     "Up to three names."
     return ", ".join(plain(n) for n in names[:3]) + (f", … {len(names) - 3} more" if len(names) > 3 else "")
 
-def _loading_problems(source: ModelSource, info: dict) -> list[Problem]:
-    "What of the encoder would not come from the files."
+def _pattern(name: str) -> str:
+    "A tensor's name with its numbers left open, the same for every layer."
+    return re.sub(r"\d+", "#", name)
+
+def _loading_problems(source: ModelSource, model, info: dict) -> list[Problem]:
+    "What of the encoder would not come from the files, and what of the files would not reach it."
     missing = sorted(k for k in info["missing_keys"] if not k.startswith(_HEADS))
     fix = "config.json and weights don't belong together, or the download is not complete."
     found = [Problem(f"{len(missing)} tensors of the model are not in the weights and would be random: {_listed(missing)}", fix, file=source.id)] if missing else []
     for name, there, wanted in sorted(info["mismatched_keys"], key=lambda key: key[0])[:5]:
         found.append(Problem(f"tensor {plain(name)} has shape {tuple(there)}, config.json asks for {tuple(wanted)}", fix, file=source.id))
+    known = {_pattern(name) for name, _ in model.named_parameters()}
+    left = sorted(k for k in info["unexpected_keys"] if _pattern(k.removeprefix(f"{model.base_model_prefix}.")) in known)
+    if left: found.append(Problem(f"{len(left)} tensors of further layers are in the weights and would be left out: {_listed(left)}", fix, file=source.id))
     return found
 
 def _check_fit(source: ModelSource, spec: ModelSpec, config, tokenizer, problems: Problems) -> None:
@@ -200,8 +218,8 @@ def _check_fit(source: ModelSource, spec: ModelSpec, config, tokenizer, problems
         with _quiet():
             model, info = AutoModel.from_pretrained(source.folder, config=config, device_map="meta", output_loading_info=True, ignore_mismatched_sizes=True,
                                                     use_safetensors=True, trust_remote_code=spec.trust_remote_code, local_files_only=True)
-    except Exception as error: return problems.add(f"the model can't be built: {_first_line(error)}", file=source.id)
-    for problem in _loading_problems(source, info): problems.add(problem.what, problem.fix, file=problem.file)
+    except Exception as error: return problems.add(f"the model can't be built: {_said(error)}", file=source.id)
+    for problem in _loading_problems(source, model, info): problems.add(problem.what, problem.fix, file=problem.file)
     rows = len(model.get_input_embeddings().weight)
     if tokenizer is None: return
     largest = max(tokenizer.get_vocab().values())
@@ -253,7 +271,7 @@ def check_model(
     sound = not problems.found
     config = attempt(_check_config, source, spec, problems)
     text = not any("not a text model" in p.what for p in problems.found)
-    tokenizer = attempt(_check_tokenizer, source, spec, problems) if text else None
+    tokenizer = attempt(_check_tokenizer, source, spec, config, problems) if text else None
     files = weight_files(source.folder)
     if config is not None: attempt(pooling_of, source, spec, config)
     if config is not None and sound and files[0].suffix != ".bin": attempt(_check_fit, source, spec, config, tokenizer, problems)
@@ -273,21 +291,20 @@ def load_encoder(
     dropout: float | None = None,  # every dropout rate of the encoder; `None` leaves the model's own
 ):  # a `PreTrainedModel` without a head, in eval mode
     "The encoder with all its weights. Raises `ModelError` where one would be random."
-    from transformers import AutoConfig, AutoModel
-    trusted = {"trust_remote_code": spec.trust_remote_code, "local_files_only": True}
-    config = AutoConfig.from_pretrained(source.folder, **trusted)
+    from transformers import AutoModel
+    config = _read_config(source, spec)
     if dropout is not None: _set_dropout(config, dropout)
     if spec.attn_implementation == "auto" and attn_implementation == "sdpa" and not getattr(_model_class(config), "_supports_sdpa", True): attn_implementation = "eager"
-    pickled = weight_files(source.folder)[0].suffix == ".bin"
+    pickled = any(f.suffix == ".bin" for f in weight_files(source.folder))
     if pickled and not spec.allow_pickle: raise ModelError(Problem("has only pickled weights", "Run `check_model` first; it says more.", file=source.id, field="model.allow_pickle"))
     try:
         with _quiet():
             model, info = AutoModel.from_pretrained(source.folder, config=config, dtype=dtype, attn_implementation=attn_implementation, use_safetensors=not pickled,
-                                                    output_loading_info=True, ignore_mismatched_sizes=True, **trusted)
+                                                    output_loading_info=True, ignore_mismatched_sizes=True, trust_remote_code=spec.trust_remote_code, local_files_only=True)
     except Exception as error:
         field = "model.attn_implementation" if "attention" in str(error).lower() or "flash" in str(error).lower() else None
-        raise ModelError(Problem(f"can't be loaded: {_first_line(error)}", "Take eager or auto." if field else "", file=source.id, field=field)) from None
-    if found := _loading_problems(source, info): raise ModelError(*found)
+        raise ModelError(Problem(f"can't be loaded: {_said(error)}", "Take eager or auto." if field else "", file=source.id, field=field)) from None
+    if found := _loading_problems(source, model, info): raise ModelError(*found)
     return model
 
 # %% ../../nbs/21_models.load.ipynb #f3a7e3c8
@@ -327,9 +344,11 @@ def describe_model(
     from transformers import CONFIG_MAPPING, PretrainedConfig
     raw = _json(source, "config.json")
     known = raw.get("model_type") in CONFIG_MAPPING
-    config = (CONFIG_MAPPING[raw["model_type"]] if known else PretrainedConfig).from_dict(raw)
+    try: config = (CONFIG_MAPPING[raw["model_type"]] if known else PretrainedConfig).from_dict(raw)
+    except Exception as error: raise ModelError(Problem(f"is not a configuration: {_said(error)}", file=f"{source.id}/config.json")) from None
     files = [f for f in weight_files(source.folder) if f.suffix == ".safetensors" and f.is_file()]
-    tensors = [t for f in files for t in read_header(f).values() if t[0].startswith(("F", "BF"))]  # buffers of integers are no parameters
+    try: tensors = [t for f in files for t in read_header(f).values() if t[0].startswith(("F", "BF"))]  # buffers of integers are no parameters
+    except ValueError as error: raise ModelError(Problem(str(error), _FETCH, file=source.id)) from None
     tokens = [source.folder / name for name in _TOKENIZER_FILES if (source.folder / name).is_file()]
     limits = (_json(source, "tokenizer_config.json").get("model_max_length"), _json(source, "sentence_bert_config.json").get("max_seq_length"))
     return {"id": source.id, "kind": source.kind, "commit": source.commit, "sha256": source.sha256, "tokenizer_sha256": sha256_of(*tokens) if tokens else None,
