@@ -104,6 +104,15 @@ def test_the_longest_row_fits_and_87_a_longer_one_is_known(kind, tiny_model):
             encoder(input_ids=longer, attention_mask=torch.ones_like(longer))
 
 
+def test_dropout_leaves_layerdrop_alone():
+    from transformers import OPTConfig
+
+    from finetune_wb.models.load import _set_dropout
+    config = OPTConfig(layerdrop=0.05)
+    _set_dropout(config, 0.3)
+    assert (config.dropout, config.attention_dropout, config.layerdrop) == (0.3, 0.3, 0.05)
+
+
 def test_minilm_is_what_its_hash_says(capfd):
     """Features of the embedded model, from its own pooling: near texts are near."""
     import torch
@@ -119,6 +128,7 @@ def test_minilm_is_what_its_hash_says(capfd):
     vectors = torch.nn.functional.normalize(pool(hidden, rows["attention_mask"], pooling_of(source, spec, encoder.config)), dim=-1)
     near, far = (vectors[0] @ vectors[1]).item(), (vectors[0] @ vectors[2]).item()
     assert near > 0.5 > 0.2 > far
+    assert describe_model(source)["parameters"] == sum(p.numel() for p in encoder.parameters())  # its file also holds a table of integers
     assert capfd.readouterr() == ("", "")
 
 
@@ -147,11 +157,18 @@ def test_dtype_is_the_one_asked_for(dtype, copy):
 
 def test_loading_says_nothing_and_leaves_the_log_as_it_was(tiny_model, capfd):
     from transformers.utils import logging
-    before = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    check(tiny_model("albert"))
-    encode(tiny_model("albert"), ["the cat"])
-    assert (logging.get_verbosity(), logging.is_progress_bar_enabled()) == before
-    assert capfd.readouterr() == ("", "")
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    try:
+        logging.set_verbosity_warning()
+        logging.enable_progress_bar()
+        check(tiny_model("albert"))
+        encode(tiny_model("albert"), ["the cat"])
+        assert capfd.readouterr() == ("", "")
+        assert (logging.get_verbosity(), logging.is_progress_bar_enabled()) == (logging.WARNING, True)
+    finally:
+        logging.set_verbosity(level)
+        if not bars:
+            logging.disable_progress_bar()
 
 
 # ---- what is refused: the configuration
