@@ -4,12 +4,13 @@ import csv
 import json
 import time
 from pathlib import Path
+from random import Random
 
 import pyarrow
 import pytest
 from pyarrow import feather, ipc, parquet
 
-from finetune_wb.data.files import read_file, split_files
+from finetune_wb.data.files import from_arrow, read_file, split_files
 from finetune_wb.errors import DataError
 
 BIG_ID = "12345678901234567"
@@ -238,6 +239,41 @@ def test_arrow_class_numbers_become_names(tmp_path):
     rows.to_parquet(tmp_path / "a.parquet")
     table = read_file(tmp_path / "a.parquet")
     assert table.column("label") == ["yes", "no", None] and "2 class names" in table.notes[0]
+
+
+def test_arrow_text_that_is_not_utf8():
+    broken = pyarrow.table({"text": pyarrow.array([b"fine", b"\xff\xfe"]).view(pyarrow.string())})
+    with pytest.raises(DataError, match='rows.parquet, row 2, field "text": the value cannot be read'): from_arrow(broken, "rows.parquet")
+
+
+def test_what_a_writer_quotes_comes_back(tmp_path):
+    random = Random(0)
+    letters = ["a", " ", '"', ",", "\n", ";", "\t", "|", "é", "😀", "'", "{", "]", "\\", "0", "-", "\u2028", "NA", '"",']
+    for turn in range(200):
+        rows = [tuple("".join(random.choices(letters, k=random.randint(1, 8))) for _ in range(2)) for _ in range(5)]
+        delimiter, end = random.choice(",;\t|"), random.choice(["\n", "\r\n"])
+        with open(tmp_path / "a.csv", "w", newline="", encoding="utf-8") as file:
+            csv.writer(file, delimiter=delimiter, lineterminator=end).writerows([("text", "label"), *rows])
+        objects = [dict(zip(("text", "label"), row)) for row in rows]
+        write(tmp_path, "a.jsonl", "".join(json.dumps(row, ensure_ascii=turn % 2 == 0) + end for row in objects))
+        write(tmp_path, "a.json", json.dumps({"data": objects}, indent=turn % 3 or None))
+        for name in ("a.csv", "a.jsonl", "a.json"): assert read_file(tmp_path / name).rows == rows
+
+
+@pytest.mark.parametrize("ending", [".csv", ".tsv", ".jsonl", ".json", ".parquet"])
+def test_damage_is_an_error_of_ours_or_harmless(tmp_path, ending):
+    random, rows = Random(1), [(f"text number {i}, quoted", "xy"[i % 2]) for i in range(10)]
+    objects = [dict(zip(("text", "label"), row)) for row in rows]
+    parquet.write_table(pyarrow.Table.from_pylist(objects), tmp_path / "good.parquet")
+    good = {".csv": "text,label\n" + "".join(f'"{a}",{b}\n' for a, b in rows), ".tsv": "text\tlabel\n" + "".join(f"{a}\t{b}\n" for a, b in rows),
+            ".jsonl": "".join(json.dumps(row) + "\n" for row in objects), ".json": json.dumps(objects)}
+    good = good[ending].encode() if ending in good else (tmp_path / "good.parquet").read_bytes()
+    for _ in range(300):
+        data, at = bytearray(good), random.randrange(len(good))
+        data[at : at + random.choice([0, 1, 20, len(good)])] = random.choice([b"", b"\0", b"\xff", b'"', b",", b"\n", b"\\ud800", b"NaN", b"[[", b"{"])
+        try: table = read_file(write(tmp_path, "a" + ending, bytes(data)))
+        except DataError: continue
+        assert len(table.rows) == len(table.lines) and {len(row) for row in table.rows} == {len(table.columns)}
 
 
 def test_arrow_without_rows_or_with_twin_columns(tmp_path):

@@ -68,7 +68,9 @@ def find_columns(
     "The task a table serves and its two columns; a `DataError` lists the candidates when they can't be told."
     problems = Problems(DataError)
     for role, name in (("text", spec.text), ("label", spec.label)):
-        if name is not None and name not in table.columns: problems.add("there is no such column", f"{nearest(name, table.columns)} The columns are {', '.join(map(shown, table.columns))}.", file=table.file, field=f"data.{role}", value=name)
+        if name is not None and name not in table.columns: problems.add("there is no such column",
+            f"{nearest(name, table.columns)} The columns are {', '.join(map(shown, table.columns))}.", file=table.file,
+            field=f"data.{role}", value=name)
     problems.check()
     texts = [spec.text] if spec.text else [c for c in _by_name(table, TEXT_NAMES) if c != spec.label]
     labels = [spec.label] if spec.label else [c for c in _by_name(table, LABEL_NAMES) if c != spec.text]
@@ -78,12 +80,16 @@ def find_columns(
     labels = labels or [c for c in table.columns if c not in texts and _like_label(_sample(table, c))]
     _one_of(table, "text", texts, problems)
     _one_of(table, "label", labels, problems)
-    if texts == labels: problems.add("one column is named as text and as label", f"The columns are {', '.join(map(shown, table.columns))}.", file=table.file, field="data.label", value=labels[0])
+    if texts == labels: problems.add("one column is named as text and as label",
+        f"The columns are {', '.join(map(shown, table.columns))}.", file=table.file, field="data.label",
+        value=labels[0])
     problems.check()
     return "classification", texts[0], labels[0] if spec.label else _in_words(table, labels[0])
 
 def _not_classification(table: Table, other: str) -> DataError:
-    return DataError(Problem(f"the table looks like {other}: columns {', '.join(map(shown, table.columns))}", "Classification needs a text column and a label column: name them with data.text=… and data.label=… if they are there.", file=table.file))
+    return DataError(Problem(f"the table looks like {other}: columns {', '.join(map(shown, table.columns))}",
+        "Classification needs a text column and a label column: name them with data.text=… and data.label=… if they are there.",
+        file=table.file))
 
 def _one_of(table: Table, role: str, candidates: list[str], problems: Problems) -> None:
     if len(candidates) == 1: return
@@ -113,7 +119,8 @@ def _check_texts(table: Table, values: list, kinds: list, name: str, problems: P
     for kind, count in Counter(kinds).items():
         if kind in ("text", None): continue
         at = _first(kinds, kind)
-        problems.add(f"the text is {kind} in {count} rows", "Give text, or name another column with data.text=….", **table.place(at), field=name, value=values[at])
+        problems.add(f"the text is {kind} in {count} rows", "Give text, or name another column with data.text=….",
+            **table.place(at), field=name, value=values[at])
 
 def _class_names(table: Table, values: list, kinds: list, name: str, problems: Problems) -> list:
     "The labels as text, missing ones as `None`."
@@ -121,14 +128,17 @@ def _class_names(table: Table, values: list, kinds: list, name: str, problems: P
     kind = next(iter(counts), "text")
     at = _first(kinds, kind) if counts else 0
     if len(counts) > 1:
-        seen = ", ".join(f"{kind} in {count} rows (first in {table.unit} {table.lines[_first(kinds, kind)]}: {shown(values[_first(kinds, kind)])})" for kind, count in counts.items())
-        problems.add(f"the labels mix types: {seen}", "Write every label the same way, best as text.", **table.place(at), field=name)
+        firsts = {kind: _first(kinds, kind) for kind in counts}
+        seen = ", ".join(f"{kind} in {counts[kind]} rows (first in {table.unit} {table.lines[i]}: {shown(values[i])})" for kind, i in firsts.items())
+        problems.add(f"the labels mix types: {seen}", "Write every label the same way, best as text.",
+            **table.place(at), field=name)
     elif kind == "a fraction":
         whole = all(value == int(value) for value, k in zip(values, kinds) if k and abs(value) < 1e300)
         fix = "Whole numbers turn into fractions beside missing values: write them as whole numbers or text." if whole else "Fractions are measurements (regression), not classes: name another column with data.label=…, or write them as text if they are classes."
         problems.add("the labels are fractions", fix, **table.place(at), field=name, value=values[at])
     elif kind not in ("text", "a whole number", "true/false"):
-        problems.add(f"the label is {kind}", "Classification takes one class a row, as text or a whole number.", **table.place(at), field=name, value=values[at])
+        problems.add(f"the label is {kind}", "Classification takes one class a row, as text or a whole number.",
+            **table.place(at), field=name, value=values[at])
     spell = (lambda value: str(value).lower()) if kind == "true/false" else str
     return [spell(value) if k else None for value, k in zip(values, kinds)]
 
@@ -138,12 +148,17 @@ def _missing_rows(table: Table, columns: dict[str, tuple[list, list]], bad_rows:
     missing = {name: [i for i, kind in enumerate(kinds) if kind is None] for name, (_, kinds) in columns.items()}
     bad = sorted({i for found in missing.values() for i in found})
     for name, found in missing.items():
-        if found and len(found) == len(table.rows) and bad_rows != "drop": problems.add(f"the column is empty in all {len(found)} rows", "Name another column, or fill it in; a valid or test split without labels is left out with data.bad_rows=drop.", file=table.file, field=name); return set(), ()
+        if not found or len(found) < len(table.rows) or bad_rows == "drop": continue
+        fix = "Name another column, or fill it in; a valid or test split without labels is left out with data.bad_rows=drop."
+        problems.add(f"the column is empty in all {len(found)} rows", fix, file=table.file, field=name)
+        return set(), ()
     if bad_rows == "drop":
         places = ", ".join(str(table.lines[i]) for i in bad[:5]) + (", …" if len(bad) > 5 else "")
         return set(bad), (f"{table.file}: {len(bad)} rows without text or label were left out ({table.unit} {places}).",) if bad else ()
     for name, (values, _) in columns.items():
-        for i in missing[name]: problems.add(f"the value {_why_missing(values[i])}", "Fill it in, delete the row, or leave such rows out with data.bad_rows=drop.", **table.place(i), field=name, value=values[i] or None)
+        for i in missing[name]: problems.add(f"the value {_why_missing(values[i])}",
+            "Fill it in, delete the row, or leave such rows out with data.bad_rows=drop.", **table.place(i),
+            field=name, value=values[i] or None)
     return set(), ()
 
 def _check_surrogates(table: Table, columns: dict[str, tuple[list, list]], problems: Problems) -> None:
@@ -152,7 +167,9 @@ def _check_surrogates(table: Table, columns: dict[str, tuple[list, list]], probl
         try: "".join(value for value in values if isinstance(value, str)).encode()
         except UnicodeEncodeError:
             for i, value in enumerate(values):
-                if isinstance(value, str) and re.search("[\ud800-\udfff]", value): problems.add("holds a lone surrogate, half a character", "Write the character whole, or delete it.", **table.place(i), field=name, value=value)
+                if isinstance(value, str) and re.search("[\ud800-\udfff]", value):
+                    problems.add("holds a lone surrogate, half a character", "Write the character whole, or delete it.",
+                        **table.place(i), field=name, value=value)
 
 # %% ../../nbs/11_data.columns.ipynb #7f4ffbbc
 def to_rows(
@@ -184,15 +201,23 @@ def _spellings(counts: Counter, first: dict[str, str], field: str, problems: Pro
     for name in counts: alike.setdefault(_folded(name), []).append(name)
     for names in alike.values():
         common, *rare = sorted(names, key=lambda name: -counts[name])
-        for name in rare: problems.add(f"the labels {shown(name)} ({counts[name]} rows) and {shown(common)} ({counts[common]} rows) differ only in case or spaces", f"Write them alike. Did you mean {shown(common)}?", file=first[name], field=field, value=name)
+        for name in rare:
+            what = f"the labels {shown(name)} ({counts[name]} rows) and {shown(common)} ({counts[common]} rows) differ only in case or spaces"
+            problems.add(what, f"Write them alike. Did you mean {shown(common)}?", file=first[name], field=field, value=name)
     if {"true", "false"} & alike.keys() and {"yes", "no"} & alike.keys() and alike.keys() <= {"true", "false", "yes", "no"}:
-        problems.add(f"the labels mix true/false with yes/no: {', '.join(map(shown, counts))}", "Write them alike.", file=next(iter(first.values())), field=field)
+        problems.add(f"the labels mix true/false with yes/no: {', '.join(map(shown, counts))}", "Write them alike.",
+            file=next(iter(first.values())), field=field)
+
+_NUMBER = re.compile(r"[-+]?\d*\.\d+(e[-+]?\d+)?|[-+]?\d+").fullmatch
 
 def _too_many(counts: Counter, rows: int, field: str, source: str, problems: Problems) -> None:
     examples = ", ".join(shown(name, 30) for name in list(counts)[:3])
-    if len(counts) > max(10, rows / 2): problems.add(f"{len(counts)} classes in {rows} rows ({examples}, …): it looks like an id column, or another text", "Name the label column with data.label=….", file=source, field=field)
-    elif len(counts) > 20 and all(re.fullmatch(r"[-+]?\d*\.\d+(e[-+]?\d+)?|[-+]?\d+", name) for name in counts) and any(float(name) % 1 for name in counts):
-        problems.add(f"the labels are fractions ({examples}, …)", "Fractions are measurements (regression), not classes: name another column with data.label=….", file=source, field=field)
+    if len(counts) > max(10, rows / 2): problems.add(f"{len(counts)} classes in {rows} rows ({examples}, …): it looks like an id column, or another text",
+        "Name the label column with data.label=….", file=source, field=field)
+    elif len(counts) > 20 and all(map(_NUMBER, counts)) and any(float(name) % 1 for name in counts):
+        problems.add(f"the labels are fractions ({examples}, …)",
+            "Fractions are measurements (regression), not classes: name another column with data.label=….",
+            file=source, field=field)
 
 # %% ../../nbs/11_data.columns.ipynb #6f58e404
 def _leaks(texts: Iterable[str], labels: Iterable[str], counts: Counter) -> list[str]:
@@ -218,5 +243,7 @@ def check_labels(
     spaced = [name for name in counts if name != name.strip()]
     if spaced: notes.append(f"Class names with spaces around them are kept as they are: {', '.join(map(shown, spaced[:5]))}.")
     leaks = _leaks(rows["text"], rows["label"], counts)
-    if leaks: notes.append(f"The name of the class stands in 90 % or more of its texts for {', '.join(map(shown, leaks[:5]))}{f' and {len(leaks) - 5} more' if len(leaks) > 5 else ''}: the label may leak into the text.")
+    if leaks:
+        names = ", ".join(map(shown, leaks[:5])) + (f" and {len(leaks) - 5} more" if len(leaks) > 5 else "")
+        notes.append(f"The name of the class stands in 90 % or more of its texts for {names}: the label may leak into the text.")
     return tuple(notes)

@@ -31,27 +31,33 @@ def _records(text: str, problems: Problems, file: str, **dialect) -> Iterator[tu
         except csv.Error as error:
             what = "a quote opens here and is never closed" if "end of data" in str(error) else f"a quote ends inside a cell, on line {reader.line_num}"
             seen = _line(text, start) if problems.count < problems.limit else None
-            problems.add(what, 'Close the quote; inside a quoted cell, write a quote twice ("").', file=file, line=start, value=seen)
+            problems.add(what, 'Close the quote; inside a quoted cell, write a quote twice ("").', file=file,
+                line=start, value=seen)
             record = []
         if record is None: return
         if record and not (len(record) == 1 and not record[0].strip()): yield start, record
         start = reader.line_num + 1
 
-def _line(text: str, number: int = 1) -> str: return next(islice(io.StringIO(text, newline=""), number - 1, None), "").rstrip("\r\n")
+def _line(text: str, number: int = 1) -> str:
+    return next(islice(io.StringIO(text, newline=""), number - 1, None), "").rstrip("\r\n")
 
 def _delimiter(text: str, file: str, given: str | None) -> str:
     "The separator that the header shows; of several, the one that the next rows agree with."
     widths = {}
     for delimiter in dict.fromkeys([*_DELIMITERS, *([given] if given else [])]):
-        sizes = [len(record) for record in islice(csv.reader(io.StringIO(text[:1_000_000], newline=""), delimiter=delimiter), 20) if record]
+        reader = csv.reader(io.StringIO(text[:1_000_000], newline=""), delimiter=delimiter)
+        sizes = [len(record) for record in islice(reader, 20) if record]
         widths[delimiter] = (sizes[0] > 1, sizes.count(sizes[0]) / len(sizes)) if sizes else (False, 0)
     able = [d for d in widths if widths[d][0]]
     if given and given not in able and able:
-        raise DataError(Problem(f"the header holds no {shown(given)}", f"It looks separated by a {_DELIMITERS.get(able[0], able[0])}: drop the delimiter, or pass delimiter={able[0]!r}.", file=file, line=1, field="delimiter", value=given))
+        raise DataError(Problem(f"the header holds no {shown(given)}",
+            f"It looks separated by a {_DELIMITERS.get(able[0], able[0])}: drop the delimiter, or pass delimiter={able[0]!r}.",
+            file=file, line=1, field="delimiter", value=given))
     if given or not able: return given or ","
     best = [d for d in able if widths[d][1] == max(widths[d][1] for d in able)]
     if len(best) == 1: return best[0]
-    raise DataError(Problem(f"the columns could be separated by {' or '.join(_DELIMITERS[d] for d in best)}", f"Say which: delimiter={best[0]!r} (data.delimiter).", file=file, line=1, value=_line(text)))
+    raise DataError(Problem(f"the columns could be separated by {' or '.join(_DELIMITERS[d] for d in best)}",
+        f"Say which: delimiter={best[0]!r} (data.delimiter).", file=file, line=1, value=_line(text)))
 
 # %% ../../nbs/10_data.files.ipynb #852ad1e8
 TEXT_NAMES = tuple("text sentence utterance question content review title query message comment tweet body document description headline abstract article post sms email input passage review_text review_body text_body docstring sentence_text".split())
@@ -74,9 +80,12 @@ def _columns(record: list[str], rows: list[tuple], file: str, problems: Problems
     "The header's names without spaces around them; names that come twice or look like data become problems."
     names, notes = [name.strip() or f"column {i}" for i, name in enumerate(record, 1)], []
     for name, count in Counter(names).items():
-        if count > 1: problems.add(f"the column name comes {count} times", "Give each column its own name.", file=file, line=1, field=name)
+        if count > 1: problems.add(f"the column name comes {count} times", "Give each column its own name.", file=file,
+            line=1, field=name)
     reason = _no_header([name.strip() for name in record], rows)
-    if reason: problems.add(f"the file seems to have no header: {reason}", 'Put the column names on the first line, such as text,label. (If it is the header, call one of its columns "text" or "label".)', file=file, line=1, value=", ".join(record))
+    if reason: problems.add(f"the file seems to have no header: {reason}",
+        'Put the column names on the first line, such as text,label. (If it is the header, call one of its columns "text" or "label".)',
+        file=file, line=1, value=", ".join(record))
     changed = [name for name in record if name != name.strip()]
     if changed: notes.append(f"{file}: spaces around column names were removed ({', '.join(map(shown, changed))}).")
     return tuple(names), notes
@@ -85,12 +94,15 @@ def _check_widths(width: int, records: list[tuple[int, list[str]]], delimiter: s
     wrong = [(line, record) for line, record in records if len(record) != width]
     sizes = {len(record) for _, record in wrong}
     if len(wrong) == len(records) > 1 and len(sizes) == 1:
-        problems.add(f"every row has {sizes.pop()} fields, the header has {width}", f"Name the missing columns in the header, or put texts that hold a {_DELIMITERS.get(delimiter, delimiter)} in double quotes.", file=file, line=wrong[0][0], value=delimiter.join(wrong[0][1]))
+        problems.add(f"every row has {sizes.pop()} fields, the header has {width}",
+            f"Name the missing columns in the header, or put texts that hold a {_DELIMITERS.get(delimiter, delimiter)} in double quotes.",
+            file=file, line=wrong[0][0], value=delimiter.join(wrong[0][1]))
         return
     for line, record in wrong:
         fix = f"The text probably holds a {_DELIMITERS.get(delimiter, delimiter)}: put it in double quotes."
         if len(record) < width: fix = "A field is missing, or a line break stands in a text that is not in double quotes."
-        problems.add(f"found {len(record)} fields, expected {width}", fix, file=file, line=line, value=delimiter.join(record))
+        problems.add(f"found {len(record)} fields, expected {width}", fix, file=file, line=line,
+            value=delimiter.join(record))
 
 # %% ../../nbs/10_data.files.ipynb #3dc757ac
 def _read_csv(text: str, file: str, delimiter: str, quoting: int = csv.QUOTE_MINIMAL) -> tuple[Table | None, Problems]:
@@ -100,14 +112,20 @@ def _read_csv(text: str, file: str, delimiter: str, quoting: int = csv.QUOTE_MIN
     if not records: return None, problems
     (line, header), records = records[0], records[1:]
     columns, notes = _columns(header, [record for _, record in records], file, problems)
+    stray = text.count("\r") - text.count("\r\n")
+    if stray and "\n" in text: notes.append(f"{file}: {stray} carriage returns stand without a line feed; outside quotes they were read as line ends.")
     _check_widths(len(columns), records, delimiter, file, problems)
     for number, record in records:
-        if record == header: problems.add("repeats the header", "Two files were probably joined: delete this line.", file=file, line=number)
-    if not records: problems.add("the file holds a header and no rows", "Add rows, or give another file.", file=file, line=line, value=delimiter.join(header))
-    return Table(columns, [tuple(record) for _, record in records], [number for number, _ in records], file, notes=tuple(notes)), problems
+        if record == header: problems.add("repeats the header", "Two files were probably joined: delete this line.",
+            file=file, line=number)
+    if not records: problems.add("the file holds a header and no rows", "Add rows, or give another file.", file=file,
+        line=line, value=delimiter.join(header))
+    return Table(columns, [tuple(record) for _, record in records], [number for number, _ in records], file,
+        notes=tuple(notes)), problems
 
 def _csv(text: str, file: str, delimiter: str | None) -> Table:
-    if re.match(r"\s*(\{\s*\"|\[\s*\{)", text): raise DataError(Problem("the content is JSON", "Rename the file to end in .jsonl or .json.", file=file, line=1, value=_line(text)))
+    if re.match(r"\s*(\{\s*\"|\[\s*\{)", text): raise DataError(Problem("the content is JSON",
+        "Rename the file to end in .jsonl or .json.", file=file, line=1, value=_line(text)))
     before = csv.field_size_limit(_NO_LIMIT)
     try:
         delimiter = _delimiter(text, file, delimiter)
@@ -129,19 +147,34 @@ def from_arrow(
     "An arrow table as a `Table`, class numbers read as their names."
     if class_names is None: class_names = _stored_names(table.schema.metadata or {})
     for name, count in Counter(table.column_names).items():
-        if count > 1: raise DataError(Problem(f"the column name comes {count} times", "Give each column its own name.", file=file, field=name))
-    columns = {name: table.column(name).to_pylist() for name in table.column_names}
+        if count > 1: raise DataError(Problem(f"the column name comes {count} times", "Give each column its own name.",
+            file=file, field=name))
+    columns = {name: _values(table.column(name), name, file) for name in table.column_names}
     for name in columns.keys() & class_names.keys(): columns[name] = _named(columns[name], class_names[name], name, file)
     notes = tuple(f"{file}: the numbers in {shown(name)} were read as the {len(class_names[name])} class names stored with the data." for name in columns if name in class_names)
     return Table(tuple(columns), list(zip(*columns.values())), list(range(1, table.num_rows + 1)), file, "row", notes)
 
+def _values(column, name: str, file: str) -> list:
+    try: return column.to_pylist()
+    except (ValueError, OverflowError):
+        for row, value in enumerate(column, 1):
+            try: value.as_py()
+            except (ValueError, OverflowError) as error:
+                what = f"the value cannot be read: {plain(str(error))[:100]}"
+                raise DataError(Problem(what, "Write the file again from clean values.", file=file, row=row, field=name)) from None
+        raise
+
 def _stored_names(metadata: dict[bytes, bytes]) -> dict[str, list[str]]:
-    features = json.loads(metadata.get(b"huggingface", b"{}")).get("info", {}).get("features", {})
-    return {name: kind["names"] for name, kind in features.items() if isinstance(kind, dict) and kind.get("_type") == "ClassLabel" and kind.get("names")}
+    try: features = json.loads(metadata.get(b"huggingface", b"{}")).get("info", {}).get("features", {})
+    except ValueError: return {}  # damaged notes; the values stay numbers
+    classes = {name: kind for name, kind in features.items() if isinstance(kind, dict) and kind.get("_type") == "ClassLabel"}
+    return {name: kind["names"] for name, kind in classes.items() if kind.get("names")}
 
 def _named(values: list, names: list[str], column: str, file: str) -> list:
     wrong = next((i for i, v in enumerate(values) if isinstance(v, int) and not -1 <= v < len(names)), None)
-    if wrong is not None: raise DataError(Problem(f"the class number is outside 0…{len(names) - 1}", "Repair the row, or the class names stored with the data.", file=file, row=wrong + 1, field=column, value=values[wrong]))
+    if wrong is not None: raise DataError(Problem(f"the class number is outside 0…{len(names) - 1}",
+        "Repair the row, or the class names stored with the data.", file=file, row=wrong + 1, field=column,
+        value=values[wrong]))
     return [None if v == -1 else names[v] if isinstance(v, int) else v for v in values]
 
 def _arrow(data: bytes, file: str) -> Table:
@@ -152,12 +185,14 @@ def _arrow(data: bytes, file: str) -> Table:
         if data[:4] == b"PAR1": table = parquet.read_table(source)
         else: table = (ipc.open_file if data[:6] == b"ARROW1" else ipc.open_stream)(source).read_all()
     except (pyarrow.ArrowException, OSError) as error:
-        raise DataError(Problem(f"cannot be read as Parquet or Arrow: {plain(str(error)).splitlines()[0][:150]}", "It was probably cut while it was written or downloaded: fetch it again.", file=file)) from None
+        raise DataError(Problem(f"cannot be read as Parquet or Arrow: {plain(str(error)).splitlines()[0][:150]}",
+            "It was probably cut while it was written or downloaded: fetch it again.", file=file)) from None
     if not table.num_rows: raise DataError(Problem("the file holds no rows", "Give another file.", file=file))
     return from_arrow(table, file)
 
 # %% ../../nbs/10_data.files.ipynb #25ed472f
-FORMATS = {".csv": "csv", ".tsv": "csv", ".jsonl": "json", ".ndjson": "json", ".json": "json", ".parquet": "arrow", ".arrow": "arrow", ".feather": "arrow", ".ipc": "arrow"}
+FORMATS = {".csv": "csv", ".tsv": "csv", ".jsonl": "json", ".ndjson": "json", ".json": "json", ".parquet": "arrow",
+    ".arrow": "arrow", ".feather": "arrow", ".ipc": "arrow"}
 
 def read_file(
     path: str | Path,  # csv, tsv, jsonl, ndjson, json, parquet, arrow, feather or ipc
@@ -169,19 +204,24 @@ def read_file(
     file, kind = name or str(path), FORMATS.get(Path(path).suffix.lower())
     data = _bytes(Path(path).expanduser(), file)
     check_magic(data, file, kind == "arrow")
-    if kind is None: raise DataError(Problem(f"the ending {shown(Path(path).suffix)} is not one of {', '.join(FORMATS)}", "Save the data in one of these formats, or rename the file if it is in one.", file=file))
+    if kind is None: raise DataError(Problem(f"the ending {shown(Path(path).suffix)} is not one of {', '.join(FORMATS)}",
+        "Save the data in one of these formats, or rename the file if it is in one.", file=file))
     if kind == "arrow": return _arrow(data, file)
     text = decode(data, encoding, file)
     if not text.strip(): raise DataError(Problem("the file holds nothing but blank lines", "Give another file.", file=file))
-    return read_json(text, file) if kind == "json" else _csv(text, file, delimiter or ("\t" if file.lower().endswith(".tsv") and "\t" in _line(text) else None))
+    return read_json(text, file) if kind == "json" else _csv(text, file,
+        delimiter or ("\t" if file.lower().endswith(".tsv") and "\t" in _line(text) else None))
 
 def _bytes(path: Path, file: str) -> bytes:
     if not path.exists(): raise DataError(Problem("there is no such file", _neighbours(path), file=file))
-    if path.is_dir(): raise DataError(Problem("is a folder, not a file", "Give a file in it, or use the folder as data.source.", file=file))
+    if path.is_dir(): raise DataError(Problem("is a folder, not a file",
+        "Give a file in it, or use the folder as data.source.", file=file))
     if not path.is_file(): raise DataError(Problem("is not a regular file", "Give a file on disk.", file=file))
     try: data = path.read_bytes()
-    except OSError as error: raise DataError(Problem(f"cannot be read: {error.strerror}", "Check the file's permissions.", file=file)) from None
-    if not data: raise DataError(Problem("the file is empty (0 bytes)", "It was probably never written, or the download failed: fetch it again.", file=file))
+    except OSError as error: raise DataError(Problem(f"cannot be read: {error.strerror}",
+        "Check the file's permissions.", file=file)) from None
+    if not data: raise DataError(Problem("the file is empty (0 bytes)",
+        "It was probably never written, or the download failed: fetch it again.", file=file))
     return data
 
 def _neighbours(path: Path) -> str:
@@ -190,7 +230,8 @@ def _neighbours(path: Path) -> str:
     return nearest(path.name, names) if names else "There are no data files in that folder."
 
 # %% ../../nbs/10_data.files.ipynb #504f9e7b
-SPLITS = {"train": "train", "training": "train", "valid": "valid", "validation": "valid", "val": "valid", "dev": "valid", "test": "test", "testing": "test", "eval": "test", "evaluation": "test"}  # as the hub reads them
+SPLITS = {"train": "train", "training": "train", "valid": "valid", "validation": "valid", "val": "valid",
+    "dev": "valid", "test": "test", "testing": "test", "eval": "test", "evaluation": "test"}  # as the hub reads them
 _NOT_DATA = re.compile(r"(^|/)(\.|_)|(^|/)(dataset_infos?|dataset_dict|state|config|package|categories|labels|id2label|label2id)\.json$")
 
 def _split_of(path: str) -> str | None:
@@ -205,7 +246,8 @@ def split_files(
 ) -> dict[str, list[str]]:  # "train", "valid", "test" → files in order; {"all": files} where no name speaks of a split
     "Which files hold which split."
     paths = sorted(p for p in paths if Path(p).suffix.lower() in FORMATS and not _NOT_DATA.search(p))
-    if not paths: raise DataError(Problem("holds no data files", f"Expected files that end in {', '.join(FORMATS)}.", file=where))
+    if not paths: raise DataError(Problem("holds no data files", f"Expected files that end in {', '.join(FORMATS)}.",
+        file=where))
     splits = {}
     for path in paths: splits.setdefault(_split_of(path), []).append(path)
     if list(splits) == [None]: splits = {"all": splits[None]}
@@ -215,6 +257,8 @@ def split_files(
 
 def _check_shards(split: str, files: list[str], where: str) -> None:
     if len({re.sub(r"\d+", "#", file) for file in files}) > 1:
-        raise DataError(Problem(f"several files could be the {split} split: {', '.join(map(plain, files[:8]))}", "Name them: data.source={train: …, test: …}, or name one file.", file=where))
+        raise DataError(Problem(f"several files could be the {split} split: {', '.join(map(plain, files[:8]))}",
+            "Name them: data.source={train: …, test: …}, or name one file.", file=where))
     total = re.search(r"-of-0*(\d+)", files[0])
-    if total and len(files) != int(total[1]): raise DataError(Problem(f"{len(files)} of the {total[1]} shards of {split} are there", "Fetch the missing ones.", file=where, value=", ".join(files)))
+    if total and len(files) != int(total[1]): raise DataError(Problem(f"{len(files)} of the {total[1]} shards of {split} are there",
+        "Fetch the missing ones.", file=where, value=", ".join(files)))

@@ -64,7 +64,8 @@ def _json_lines(text: str, file: str, problems: Problems) -> tuple[list, list[in
             cut = end >= last and not line.endswith(("\n", "\r")) and not line.rstrip().endswith("}")
             at = getattr(error, "pos", 0)
             fix = "Single quotes are Python's notation: write the rows with json.dumps." if line.lstrip().startswith("{'") else "Write one complete JSON object a line, as json.dumps does."
-            problems.add("the last line ends in the middle of a row" if cut else _explained(error), _CUT if cut else fix, file=file, line=number, value=line.strip()[max(0, at - 30) : at + 30])
+            problems.add("the last line ends in the middle of a row" if cut else _explained(error),
+                _CUT if cut else fix, file=file, line=number, value=line.strip()[max(0, at - 30) : at + 30])
         else: rows.append(row); lines.append(number)
     return rows, lines
 
@@ -81,7 +82,8 @@ def _json_problem(error: Exception, text: str, file: str, line: int | None = Non
     at = getattr(error, "pos", None)
     cut = at is not None and at >= len(text.rstrip())
     what, fix = ("the file ends in the middle", _CUT) if cut else (_explained(error), "Write the file with json.dump, or one object a line as .jsonl.")
-    return DataError(Problem(what, fix, file=file, line=line if at is None else line_at(text, at), value=None if at is None else text[max(0, at - 30) : at + 30].strip() or None))
+    return DataError(Problem(what, fix, file=file, line=line if at is None else line_at(text, at),
+        value=None if at is None else text[max(0, at - 30) : at + 30].strip() or None))
 
 # %% ../../nbs/09_data.jsonrows.ipynb #4d8149ca
 _CHAT = ("messages", "conversations", "conversation", "chat", "dialog", "turns")
@@ -92,7 +94,8 @@ def _wrapped(whole: dict) -> str | None:
     if len(lists) == 1 and lists[0] not in _CHAT and all(isinstance(row, dict) for row in whole[lists[0]]): return lists[0]
 
 def _not_rows(whole: dict, file: str) -> DataError:
-    sizes = ", ".join(f"{shown(key)}: {type(value).__name__}{f' of {len(value)}' if isinstance(value, (list, dict)) else ''}" for key, value in islice(whole.items(), 10))
+    def size(value): return f"{type(value).__name__} of {len(value)}" if isinstance(value, (list, dict)) else type(value).__name__
+    sizes = ", ".join(f"{shown(key)}: {size(value)}" for key, value in islice(whole.items(), 10))
     fix = "Write a list of objects, one a row; a file for each split."
     if whole and all(isinstance(v, (list, dict)) for v in whole.values()) and len({len(v) for v in whole.values()}) == 1:
         fix = 'It looks like a mapping of columns: write rows instead, as pandas does with df.to_json(path, orient="records", lines=True).'
@@ -102,7 +105,9 @@ def _json_rows(text: str, file: str, problems: Problems) -> tuple[list, list[int
     "The values a JSON file holds as rows, each with its line."
     start = _space(text).end()
     if text[start] == "[": return _json_list(text, start, True, file)
-    if text[start] != "{" : raise DataError(Problem("the content is not JSON: it should start with { or [", "Give a list of objects, or one object a line.", file=file, line=line_at(text, start), value=text[start : start + 40]))
+    if text[start] != "{" : raise DataError(Problem("the content is not JSON: it should start with { or [",
+        "Give a list of objects, or one object a line.", file=file, line=line_at(text, start),
+        value=text[start : start + 40]))
     first, rest = _first_object(text, start)
     if rest or (first is None and not file.lower().endswith(".json")): return _json_lines(text, file, problems)
     if first is None:
@@ -110,7 +115,8 @@ def _json_rows(text: str, file: str, problems: Problems) -> tuple[list, list[int
         except (ValueError, RecursionError) as error: raise _json_problem(error, text, file) from None
     key = _wrapped(first)
     if key is not None: return next(_json_list(text, at, False, file) for at, name, _ in _elements(text, start, False) if name == key)
-    if all(not isinstance(value, (list, dict)) for value in first.values()) or file.lower().endswith((".jsonl", ".ndjson")): return [first], [line_at(text, start)]
+    flat = not any(isinstance(value, (list, dict)) for value in first.values())
+    if flat or file.lower().endswith((".jsonl", ".ndjson")): return [first], [line_at(text, start)]
     raise _not_rows(first, file)
 
 def _first_object(text: str, start: int) -> tuple[dict | None, bool]:
@@ -127,12 +133,15 @@ def read_json(text: str, file: str) -> Table:
     problems = Problems(DataError)
     rows, lines = _json_rows(text, file, problems)
     for line, row in zip(lines, rows):
-        if not isinstance(row, dict): problems.add("the row is not a JSON object", 'Write each row as {"text": …, "label": …}.', file=file, line=line, value=json.dumps(row)[:80])
+        if not isinstance(row, dict): problems.add("the row is not a JSON object",
+            'Write each row as {"text": …, "label": …}.', file=file, line=line, value=json.dumps(row)[:80])
     problems.check()
     if not rows: raise DataError(Problem("the file holds no rows", "Add rows, or give another file.", file=file, line=1))
     counts = Counter(key for row in rows for key in row)
     columns = tuple(counts)
-    if len(columns) > 1000 and len(columns) * len(rows) > 10_000_000: raise DataError(Problem(f"the rows have {len(columns)} different keys", "Write each row with the same keys.", file=file))
+    if len(columns) > 1000 and len(columns) * len(rows) > 10_000_000:
+        raise DataError(Problem(f"the rows have {len(columns)} different keys", "Write each row with the same keys.",
+            file=file))
     return Table(columns, [tuple(map(row.get, columns)) for row in rows], lines, file, notes=_gaps(rows, lines, counts, file))
 
 def _gaps(rows: list[dict], lines: list[int], counts: Counter, file: str) -> tuple[str, ...]:

@@ -26,14 +26,16 @@ def _is(thing: object, library: str, name: str) -> bool:
 def _from_frame(frame, name: str) -> Table:
     columns = [str(column) for column in frame.columns]
     twice = next((c for c in columns if columns.count(c) > 1), None)
-    if twice is not None: raise DataError(Problem("the column name comes twice", "Give each column its own name.", file=name, field=twice))
+    if twice is not None: raise DataError(Problem("the column name comes twice", "Give each column its own name.",
+        file=name, field=twice))
     values = [frame.iloc[:, i].astype(object).where(frame.iloc[:, i].notna(), None).tolist() for i in range(len(columns))]
     values = [[v.item() if hasattr(v, "item") and getattr(v, "ndim", 1) == 0 else v for v in column] for column in values]
     return Table(tuple(columns), list(zip(*values)), list(range(1, len(frame) + 1)), name, "row")
 
 def _from_records(records: list, name: str) -> Table:
     wrong = next((i for i, row in enumerate(records) if not isinstance(row, Mapping)), None)
-    if wrong is not None: raise DataError(Problem("the row is not a mapping", 'Give rows as {"text": …, "label": …}.', file=name, row=wrong + 1, value=records[wrong]))
+    if wrong is not None: raise DataError(Problem("the row is not a mapping", 'Give rows as {"text": …, "label": …}.',
+        file=name, row=wrong + 1, value=records[wrong]))
     columns = tuple(dict.fromkeys(key for row in records for key in row))
     return Table(columns, [tuple(row.get(c) for c in columns) for row in records], list(range(1, len(records) + 1)), name, "row")
 
@@ -50,8 +52,10 @@ def _to_table(thing: object, spec: DataSpec, name: str) -> Table:
     elif _is(thing, "datasets", "Dataset"): table = _from_dataset(thing, name)
     elif _is(thing, "pyarrow", "Table"): table = from_arrow(thing, name)
     elif isinstance(thing, (list, tuple)): table = _from_records(list(thing), name)
-    elif _is(thing, "datasets", "IterableDataset"): raise DataError(Problem("streamed data sets have no rows to split", "Load it without streaming=True.", file=name))
-    else: raise DataError(Problem(f"cannot read rows from a {type(thing).__name__}", "Give a path, a DataFrame, a datasets.Dataset, or a list of mappings.", file=name))
+    elif _is(thing, "datasets", "IterableDataset"): raise DataError(Problem("streamed data sets have no rows to split",
+        "Load it without streaming=True.", file=name))
+    else: raise DataError(Problem(f"cannot read rows from a {type(thing).__name__}",
+        "Give a path, a DataFrame, a datasets.Dataset, or a list of mappings.", file=name))
     if not table.rows: raise DataError(Problem("there are no rows", "Give rows with a text and a label.", file=name))
     return table
 
@@ -61,27 +65,41 @@ def _by_split(parts: Mapping, name: str, strict: bool) -> tuple[dict[str, object
     found, others = {}, []
     for key, part in parts.items():
         split = "all" if key == "all" else SPLITS.get(str(key).lower())
-        if split is None and strict: raise DataError(Problem("is not the name of a split", f"{nearest(str(key), ['train', 'valid', 'test', 'all'])} Splits are train, valid and test.", file=name, field="data.source", value=str(key)))
+        if split is None and strict: raise DataError(Problem("is not the name of a split",
+            f"{nearest(str(key), ['train', 'valid', 'test', 'all'])} Splits are train, valid and test.", file=name,
+            field="data.source", value=str(key)))
         if split is None: others.append(str(key)); continue
-        if split in found: raise DataError(Problem(f"two parts could be the {split} split: {', '.join(map(plain, map(str, parts)))}", "Give one of them.", file=name))
+        if split in found: raise DataError(Problem(f"two parts could be the {split} split: {', '.join(map(plain, map(str, parts)))}",
+            "Give one of them.", file=name))
         found[split] = part
-    if "train" not in found and "all" not in found: raise DataError(Problem(f"there is no train split, only {', '.join(map(plain, map(str, parts))) or 'nothing'}", "Give train=…, or all=… to have it split here.", file=name))
-    if "all" in found and len(found) > 1: raise DataError(Problem("holds both all rows and splits of them", "Give either all=… or train=…, valid=…, test=….", file=name))
+    if "train" not in found and "all" not in found: raise DataError(Problem(f"there is no train split, only {', '.join(map(plain, map(str, parts))) or 'nothing'}",
+        "Give train=…, or all=… to have it split here.", file=name))
+    if "all" in found and len(found) > 1: raise DataError(Problem("holds both all rows and splits of them",
+        "Give either all=… or train=…, valid=…, test=….", file=name))
     return found, (f"{name}: the splits {', '.join(map(plain, others))} were left out.",) if others else ()
 
 # %% ../../nbs/14_data.load.ipynb #bbf69518
 def _hub_error(error: Exception, name: str, revision: str | None) -> DataError:
     "What went wrong on the hub, in words; no request header (and so no token) is ever shown."
     from huggingface_hub import errors
-    status = getattr(getattr(error, "response", None), "status_code", None) or getattr(getattr(error.__cause__, "response", None), "status_code", None)
+    answers = [getattr(cause, "response", None) for cause in (error, error.__cause__)]
+    status = next((answer.status_code for answer in answers if answer is not None), None)
     login = "log in with `hf auth login`, or set HF_TOKEN"
-    if isinstance(error, errors.GatedRepoError): what, fix = "the dataset is gated", f"Accept its terms on its page, then {login}."
-    elif isinstance(error, errors.RevisionNotFoundError): what, fix = f"the dataset has no revision {shown(revision)}", "Check data.revision; null takes the default branch."
-    elif isinstance(error, errors.RepositoryNotFoundError) or status == 404: what, fix = "there is no such dataset on the hub, or it is private", f"Check the name (owner/name); for a private one, {login}. No local file or folder has this name either."
-    elif status in (401, 403): what, fix = f"the hub refuses access (HTTP {status})", f"Check that your account may read it, then {login}."
+    if isinstance(error, errors.GatedRepoError):
+        what, fix = "the dataset is gated", f"Accept its terms on its page, then {login}."
+    elif isinstance(error, errors.RevisionNotFoundError):
+        what, fix = f"the dataset has no revision {shown(revision)}", "Check data.revision; null takes the default branch."
+    elif isinstance(error, errors.RepositoryNotFoundError) or status == 404:
+        what = "there is no such dataset on the hub, or it is private"
+        fix = f"Check the name (owner/name); for a private one, {login}. No local file or folder has this name either."
+    elif status in (401, 403):
+        what, fix = f"the hub refuses access (HTTP {status})", f"Check that your account may read it, then {login}."
     elif status: what, fix = f"the hub answers with HTTP {status}", "Try again later."
-    elif isinstance(error, ValueError): what, fix = "is not a dataset name", "Write owner/name, or the path of a local file or folder."
-    else: what, fix = f"the hub cannot be reached ({type(error).__name__})", "Check the network (and HF_ENDPOINT, HF_HUB_OFFLINE); without one, give a local file or folder, or builtin:docstrings."
+    elif isinstance(error, ValueError):
+        what, fix = "is not a dataset name", "Write owner/name, or the path of a local file or folder."
+    else:
+        what = f"the hub cannot be reached ({type(error).__name__})"
+        fix = "Check the network (and HF_ENDPOINT, HF_HUB_OFFLINE); without one, give a local file or folder, or builtin:docstrings."
     return DataError(Problem(what, fix, file=f"hub:{name}"))
 
 def _asked(call, name: str, revision: str | None):
@@ -95,10 +113,12 @@ def _asked(call, name: str, revision: str | None):
 def _config(configs: list[dict], asked: str | None, name: str) -> dict:
     "The configuration asked for, else the only or the default one."
     names = [config.get("config_name", "default") for config in configs]
-    if asked is not None and asked not in names: raise DataError(Problem("the dataset has no such configuration", nearest(asked, names), file=f"hub:{name}", field="data.config", value=asked))
+    if asked is not None and asked not in names: raise DataError(Problem("the dataset has no such configuration",
+        nearest(asked, names), file=f"hub:{name}", field="data.config", value=asked))
     if asked is None and len(configs) > 1:
         usual = [c for c in configs if c.get("default") or c.get("config_name") == "default"]
-        if len(usual) != 1: raise DataError(Problem(f"the dataset has {len(configs)} configurations: {', '.join(map(plain, names[:30]))}", f"Say which: data.config={plain(names[0])}.", file=f"hub:{name}", field="data.config"))
+        if len(usual) != 1: raise DataError(Problem(f"the dataset has {len(configs)} configurations: {', '.join(map(plain, names[:30]))}",
+            f"Say which: data.config={plain(names[0])}.", file=f"hub:{name}", field="data.config"))
         return usual[0]
     return configs[0 if asked is None else names.index(asked)]
 
@@ -114,7 +134,8 @@ def _card_files(config: dict, paths: list[str], name: str) -> dict[str, list[str
     for part in files:
         patterns = [part["path"]] if isinstance(part["path"], str) else part["path"]
         found[part["split"]] = sorted(p for p in paths if any(fnmatchcase(p, pattern) for pattern in patterns))
-        if not found[part["split"]]: raise DataError(Problem(f"the card promises files for {shown(part['split'])} that are not there", "Name another data.revision, or the dataset's authors.", file=f"hub:{name}", value=", ".join(patterns)))
+        if not found[part["split"]]: raise DataError(Problem(f"the card promises files for {shown(part['split'])} that are not there",
+            "Name another data.revision, or the dataset's authors.", file=f"hub:{name}", value=", ".join(patterns)))
     return found
 
 def _card_names(card: Mapping, config: str | None) -> dict[str, list[str]]:
@@ -134,7 +155,8 @@ def _hub_listing(name: str, spec: DataSpec) -> tuple[str, dict[str, list[str]], 
     if not any(Path(path).suffix.lower() in FORMATS for path in paths) and spec.revision is None:
         info = _asked(lambda: HfApi().dataset_info(name, revision="refs/convert/parquet", timeout=30), name, "refs/convert/parquet")
         paths = [file.rfilename for file in info.siblings or []]
-        card = {**card, "configs": [{"config_name": folder, "data_dir": folder} for folder in dict.fromkeys(p.split("/")[0] for p in paths if p.endswith(".parquet"))]}
+        folders = dict.fromkeys(path.split("/")[0] for path in paths if path.endswith(".parquet"))
+        card = {**card, "configs": [{"config_name": folder, "data_dir": folder} for folder in folders]}
     configs = card.get("configs") or [{"config_name": spec.config or "default", "data_dir": spec.config or ""}]
     config = _config(configs, spec.config, name)
     return info.sha, _card_files(config, paths, name), _card_names(card, config.get("config_name"))
@@ -155,20 +177,24 @@ def _with_names(table: Table, class_names: dict[str, list[str]]) -> Table:
         named = {**dict(enumerate(names)), **{str(i): name for i, name in enumerate(names)}, -1: None, "-1": None}
         if values <= {*names} or not values <= named.keys(): continue
         rows = [(*row[:index], named.get(row[index]), *row[index + 1 :]) for row in table.rows]
-        table = replace(table, rows=rows, notes=(*table.notes, f"{table.file}: the numbers in {shown(column)} were read as the {len(names)} class names of the dataset card."))
+        note = f"{table.file}: the numbers in {shown(column)} were read as the {len(names)} class names of the dataset card."
+        table = replace(table, rows=rows, notes=(*table.notes, note))
     return table
 
 # %% ../../nbs/14_data.load.ipynb #d0819b18
 def _path_tables(source: str, spec: DataSpec) -> tuple[dict[str, list[Table]], str, tuple[str, ...]]:
     path = Path(source).expanduser()
     if source.startswith("hub:"): return _hub_tables(source.removeprefix("hub:"), spec)
-    if re.match(r"[a-z0-9]+://", source): raise DataError(Problem("is an address on the net, not a file", "Download it and give the file's path.", field="data.source", value=source))
+    if re.match(r"[a-z0-9]+://", source): raise DataError(Problem("is an address on the net, not a file",
+        "Download it and give the file's path.", field="data.source", value=source))
     if path.is_dir(): return _folder_tables(path, source, spec)
     local = path.exists() or path.suffix.lower() in FORMATS or source[:1] in "./~\\" or source.count("/") > 1 or "/" in source and path.parent.is_dir()
     if local: return {"all": [read_file(source, spec.encoding, spec.delimiter)]}, source, ()
     if re.fullmatch(r"[\w.\-]+/[\w.\-]+", source): return _hub_tables(source, spec)
     known = [p.name for p in Path(".").iterdir() if p.suffix.lower() in FORMATS or p.is_dir()]
-    raise DataError(Problem("there is no such file or folder", f"{nearest(source, known)} A hub dataset is written owner/name, or hub:name.", field="data.source", value=source))
+    raise DataError(Problem("there is no such file or folder",
+        f"{nearest(source, known)} A hub dataset is written owner/name, or hub:name.", field="data.source",
+        value=source))
 
 def _folder_tables(folder: Path, source: str, spec: DataSpec) -> tuple[dict[str, list[Table]], str, tuple[str, ...]]:
     files = split_files([p.relative_to(folder).as_posix() for depth in ("*", "*/*", "*/*/*") for p in folder.glob(depth) if p.is_file()], source)
@@ -193,7 +219,8 @@ def _tables(source: object, spec: DataSpec) -> tuple[dict[str, list[Table]], str
         table = _to_table(source, spec, type(source).__name__)
         return {"all": [table]}, f"{table.file} of {len(table.rows)} rows", ()
     splits, notes = _by_split(source, type(source).__name__, strict=not _is(source, "datasets", "DatasetDict"))
-    parts = {split: [(part, str(part) if isinstance(part, (str, Path)) else f"{split} ({type(part).__name__})")] for split, part in splits.items()}
+    def named(split, part): return str(part) if isinstance(part, (str, Path)) else f"{split} ({type(part).__name__})"
+    parts = {split: [(part, named(split, part))] for split, part in splits.items()}
     return _together(parts, spec), ", ".join(f"{split}={things[0][1]}" for split, things in parts.items()), notes
 
 # %% ../../nbs/14_data.load.ipynb #1a06ddc5
@@ -211,14 +238,17 @@ def _rows(tables: dict[str, list[Table]], spec: DataSpec, name: str):
     if problems: raise DataError(*problems[:20], more=max(0, len(problems) - 20))
     frames = {split: pd.concat(parts, ignore_index=True) for split, parts in frames.items()}
     for split in [split for split in frames if not len(frames[split])]:
-        if split in ("train", "all"): raise DataError(Problem("no row has both a text and a label", "Name the columns with data.text=… and data.label=….", file=name))
+        if split in ("train", "all"): raise DataError(Problem("no row has both a text and a label",
+            "Name the columns with data.text=… and data.label=….", file=name))
         del frames[split]
         notes.append(f"{name}: the {split} split was left out, because none of its rows is complete.")
     return frames, (*notes, *check_labels(pd.concat(frames.values()), label, name))
 
 def _with_columns(table: Table, needed: tuple[str, str]) -> Table:
     for column in needed:
-        if column not in table.columns: raise DataError(Problem("the column of the train split is missing here", f"{nearest(column, table.columns)} The columns are {', '.join(map(shown, table.columns))}.", file=table.file, field=column))
+        if column not in table.columns: raise DataError(Problem("the column of the train split is missing here",
+            f"{nearest(column, table.columns)} The columns are {', '.join(map(shown, table.columns))}.",
+            file=table.file, field=column))
     return table
 
 def load_data(
@@ -235,6 +265,7 @@ def load_data(
     return build_dataset(frames, spec, name, (*notes, *more))
 
 def _builtin(source: str, spec: DataSpec) -> Dataset:
-    if source != "builtin:docstrings": raise DataError(Problem("there is no such built-in data", nearest(source, ["builtin:docstrings"]), field="data.source", value=source))
+    if source != "builtin:docstrings": raise DataError(Problem("there is no such built-in data",
+        nearest(source, ["builtin:docstrings"]), field="data.source", value=source))
     from finetune_wb.data.docstrings import docstring_rows
     return build_dataset({"all": docstring_rows()}, spec, source, ())

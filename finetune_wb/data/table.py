@@ -66,7 +66,9 @@ def _codec(encoding: str, file: str) -> str:
     try: info = codecs.lookup(encoding)
     except LookupError: info = None
     if info and getattr(info, "_is_text_encoding", True): return info.name
-    raise DataError(Problem("is not a text encoding", 'The usual ones: "utf-8", "utf-16", "cp1252" (Western Windows), "latin-1", "gb18030", "shift_jis".', file=file, field="encoding", value=encoding))
+    raise DataError(Problem("is not a text encoding",
+        'The usual ones: "utf-8", "utf-16", "cp1252" (Western Windows), "latin-1", "gb18030", "shift_jis".', file=file,
+        field="encoding", value=encoding))
 
 def _check_wide(data: bytes, codec: str, file: str) -> None:
     "UTF-16 and UTF-32, told by their mark, or by a zero in every other byte."
@@ -75,7 +77,8 @@ def _check_wide(data: bytes, codec: str, file: str) -> None:
     head = data[:4000]
     if not found and len(head) > 7 and max(head[::2].count(0), head[1::2].count(0)) > 0.4 * (len(head) // 2):
         found = "utf-16-le" if head[1::2].count(0) > head[::2].count(0) else "utf-16-be"
-    if found: raise DataError(Problem(f"the file is encoded in {found.upper()}, not in {codec.upper()}", f'Pass encoding="{found}" (data.encoding={found}), or save the file as UTF-8.', file=file, line=1))
+    if found: raise DataError(Problem(f"the file is encoded in {found.upper()}, not in {codec.upper()}",
+        f'Pass encoding="{found}" (data.encoding={found}), or save the file as UTF-8.', file=file, line=1))
 
 def _bad_utf8(data: bytes, file: str) -> DataError:
     "Every line that is not UTF-8; a file whose other lines are good UTF-8 mixes encodings."
@@ -86,7 +89,8 @@ def _bad_utf8(data: bytes, file: str) -> DataError:
         offset += len(line)
     fix = 'Probably Western Windows text: pass encoding="cp1252" (data.encoding=cp1252), or save the file as UTF-8.'
     if good: fix = f"{good} other lines are good UTF-8, so the file mixes encodings: save this line again as UTF-8."
-    for number, at, around in bad: problems.add(f"byte 0x{data[at]:02X} at offset {at} is not UTF-8", fix, file=file, line=number, value=around.decode("cp1252", "replace").strip())
+    for number, at, around in bad: problems.add(f"byte 0x{data[at]:02X} at offset {at} is not UTF-8", fix, file=file,
+        line=number, value=around.decode("cp1252", "replace").strip())
     return DataError(*problems.found, more=problems.count - len(problems.found))
 
 # %% ../../nbs/08_data.table.ipynb #ee6e83af
@@ -97,7 +101,8 @@ def decode(data: bytes, encoding: str, file: str) -> str:
     except UnicodeDecodeError as error:
         if codec == "utf-8": raise _bad_utf8(data, file) from None
         line = data[: error.start].decode(codec, "replace")
-        raise DataError(Problem(f"the byte at offset {error.start} is not {codec.upper()}", "Pass the file's true encoding, or save it as UTF-8.", file=file, line=line_at(line, len(line)))) from None
+        raise DataError(Problem(f"the byte at offset {error.start} is not {codec.upper()}",
+            "Pass the file's true encoding, or save it as UTF-8.", file=file, line=line_at(line, len(line)))) from None
     if codec in ("iso8859-1", "cp1252", "iso8859-15") and not text.isascii(): _check_mojibake(data, codec, file)
     if "\0" in text: _check_nul(text, file)
     return text.removeprefix("\ufeff")
@@ -105,7 +110,8 @@ def decode(data: bytes, encoding: str, file: str) -> str:
 def _check_nul(text: str, file: str) -> None:
     places = [match.start() for match in re.finditer("\0+", text)]
     fix = "The file is damaged or binary: save it again as UTF-8 text."
-    found = [Problem("holds a NUL character", fix, file=file, line=line_at(text, at), value=text[max(0, at - 20) : at + 20]) for at in places[:20]]
+    found = [Problem("holds a NUL character", fix, file=file, line=line_at(text, at),
+        value=text[max(0, at - 20) : at + 20]) for at in places[:20]]
     raise DataError(*found, more=len(places) - len(found))
 
 def _check_mojibake(data: bytes, codec: str, file: str) -> None:
@@ -113,4 +119,6 @@ def _check_mojibake(data: bytes, codec: str, file: str) -> None:
     try: data.decode("utf-8")
     except UnicodeDecodeError: return
     at = re.search(rb"[\x80-\xff]+", data)
-    raise DataError(Problem(f"the file is UTF-8, and {codec.upper()} would garble it", 'Pass encoding="utf-8" (data.encoding=utf-8).', file=file, line=line_at(data, at.start()), value=at[0].decode(codec, "replace")))
+    raise DataError(Problem(f"the file is UTF-8, and {codec.upper()} would garble it",
+        'Pass encoding="utf-8" (data.encoding=utf-8).', file=file, line=line_at(data, at.start()),
+        value=at[0].decode(codec, "replace")))
