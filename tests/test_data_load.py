@@ -87,6 +87,13 @@ def test_objects():
     with pytest.raises(DataError, match="streamed"): load(dataset.to_iterable_dataset())
 
 
+def test_class_numbers_that_differ_between_splits():
+    datasets = pytest.importorskip("datasets")
+    def numbered(rows, names): return datasets.Dataset.from_list(rows).cast_column("label", datasets.ClassLabel(names=names))
+    data = load({"train": numbered(ROWS, ["cat", "dog"]), "test": numbered(TEST, ["dog", "cat"])})
+    assert dict(zip(data.test.text, data.test.label)) == {row["text"]: row["label"] for row in TEST}
+
+
 def test_saved_datasets_folder(tmp_path):
     datasets = pytest.importorskip("datasets")
     rows, others = (datasets.Dataset.from_list(part).class_encode_column("label") for part in (ROWS, TEST))
@@ -180,6 +187,7 @@ def repositories(tmp_path):
         "me/script@refs/convert/parquet": ({}, {"default/train/0000.parquet": half, "default/train/0001.parquet": rest, "default/test/0000.parquet": test}),
         "me/pickle": ({}, {"data.pkl": "hello"}),
         "me/pickle@refs/convert/parquet": ({}, {}),
+        "me/lost": ({}, {"train.csv": None}),
         "me/bad": ({}, {"train.csv": "text,label\na\n"}),
     }
 
@@ -210,7 +218,7 @@ class Hub(BaseHTTPRequestHandler):
             return self.answer(200, json.dumps(info).encode(), Content_Type="application/json")
         path = "/".join(parts[5:])
         files = {**repository[1], **self.server.repositories.get(f"{name}@refs/convert/parquet", ({}, {}))[1]}
-        if name == "me/pickle" or path not in files: return self.answer(404, X_Error_Code="EntryNotFound")
+        if name == "me/pickle" or files.get(path) is None: return self.answer(404, X_Error_Code="EntryNotFound")
         body = files[path] if isinstance(files[path], bytes) else files[path].encode()
         self.answer(200, body, ETag=f'"{hash(body) & 0xFFFFFFFF:x}"', X_Repo_Commit=COMMIT)
 
@@ -276,11 +284,18 @@ def test_hub_scripts_are_never_run(hub):
     ("me/forbidden", {}, "refuses access .HTTP 403."),
     ("me/down", {}, "answers with HTTP 500"),
     ("me/plain", {"revision": "v9"}, 'no revision "v9"'),
+    ("me/lost", {}, "a file of the dataset's list is not there"),
     ("me/bad", {}, "hub:me/bad/train.csv, line 2: found 1 fields"),
 ])
 def test_hub_refusals(hub, name, spec, part):
     with pytest.raises(DataError, match=part) as caught: load(name, **spec)
     assert "secret" not in str(caught.value) and f"hub:{name}" in str(caught.value)
+
+
+def test_hub_downloads_that_cannot_be_stored(hub, monkeypatch):
+    def full(*args, **kwargs): raise OSError(28, "No space left on device")
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", full)
+    with pytest.raises(DataError, match="cannot be stored: No space left on device.*HF_HOME"): load("me/plain")
 
 
 def test_no_network(monkeypatch, tmp_path):

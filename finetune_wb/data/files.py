@@ -170,6 +170,7 @@ def _stored_names(metadata: dict[bytes, bytes]) -> dict[str, list[str]]:
     classes = {name: kind for name, kind in features.items() if isinstance(kind, dict) and kind.get("_type") == "ClassLabel"}
     return {name: kind["names"] for name, kind in classes.items() if kind.get("names")}
 
+# %% ../../nbs/10_data.files.ipynb #99df2940
 def _named(values: list, names: list[str], column: str, file: str) -> list:
     wrong = next((i for i, v in enumerate(values) if isinstance(v, int) and not -1 <= v < len(names)), None)
     if wrong is not None: raise DataError(Problem(f"the class number is outside 0…{len(names) - 1}",

@@ -9,6 +9,7 @@ __all__ = ['load_data']
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from errno import EACCES, EDQUOT, ENOSPC, EROFS
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -89,6 +90,10 @@ def _hub_error(error: Exception, name: str, revision: str | None) -> DataError:
         what, fix = "the dataset is gated", f"Accept its terms on its page, then {login}."
     elif isinstance(error, errors.RevisionNotFoundError):
         what, fix = f"the dataset has no revision {shown(revision)}", "Check data.revision; null takes the default branch."
+    elif isinstance(error, errors.EntryNotFoundError) and status == 404:
+        what, fix = "a file of the dataset's list is not there", "Name another data.revision, or ask the dataset's authors."
+    elif isinstance(error, OSError) and error.errno in (EACCES, EROFS, ENOSPC, EDQUOT):
+        what, fix = f"the download cannot be stored: {error.strerror}", "Make room, or set HF_HOME to a folder that can be written."
     elif isinstance(error, errors.RepositoryNotFoundError) or status == 404:
         what = "there is no such dataset on the hub, or it is private"
         fix = f"Check the name (owner/name); for a private one, {login}. No local file or folder has this name either."
@@ -147,8 +152,8 @@ def _card_names(card: Mapping, config: str | None) -> dict[str, list[str]]:
     return {column: list(kind["class_label"]["names"].values()) for column, kind in kinds.items() if isinstance(kind, Mapping) and isinstance(kind.get("class_label"), Mapping)}
 
 # %% ../../nbs/14_data.load.ipynb #1f27f95d
-def _hub_listing(name: str, spec: DataSpec) -> tuple[str, dict[str, list[str]], dict[str, list[str]]]:
-    "Commit, split → files, and column → class names of a hub dataset."
+def _hub_listing(name: str, spec: DataSpec) -> tuple[str, str, dict[str, list[str]], dict[str, list[str]]]:
+    "Full name, commit, split → files, and column → class names of a hub dataset."
     from huggingface_hub import HfApi
     info = _asked(lambda: HfApi().dataset_info(name, revision=spec.revision, timeout=30), name, spec.revision)
     paths, card = [file.rfilename for file in info.siblings or []], info.card_data.to_dict() if info.card_data else {}
@@ -159,11 +164,11 @@ def _hub_listing(name: str, spec: DataSpec) -> tuple[str, dict[str, list[str]], 
         card = {**card, "configs": [{"config_name": folder, "data_dir": folder} for folder in folders]}
     configs = card.get("configs") or [{"config_name": spec.config or "default", "data_dir": spec.config or ""}]
     config = _config(configs, spec.config, name)
-    return info.sha, _card_files(config, paths, name), _card_names(card, config.get("config_name"))
+    return info.id, info.sha, _card_files(config, paths, name), _card_names(card, config.get("config_name"))
 
 def _hub_tables(name: str, spec: DataSpec) -> tuple[dict[str, list[Table]], str, tuple[str, ...]]:
     from huggingface_hub import hf_hub_download
-    commit, files, class_names = _hub_listing(name, spec)
+    name, commit, files, class_names = _hub_listing(name, spec)
     splits, notes = _by_split(files, f"hub:{name}", strict=False)
     def fetch(path: str) -> str: return _asked(lambda: hf_hub_download(name, path, repo_type="dataset", revision=commit), name, commit)
     tables = _together({split: [(fetch(path), f"hub:{name}/{path}") for path in paths] for split, paths in splits.items()}, spec)
@@ -251,6 +256,7 @@ def _with_columns(table: Table, needed: tuple[str, str]) -> Table:
             file=table.file, field=column))
     return table
 
+# %% ../../nbs/14_data.load.ipynb #8eb8ff66
 def load_data(
     recipe: Recipe | DataSpec,  # a recipe, or its data section
     source: object = None,  # overrides the recipe's: a path, hub id, DataFrame, datasets object, list of mappings, or {split: any of these}
