@@ -63,7 +63,9 @@ def _delimiter(text: str, file: str, given: str | None) -> str:
 TEXT_NAMES = tuple("text sentence utterance question content review title query message comment tweet body document description headline abstract article post sms email input passage review_text review_body text_body docstring sentence_text".split())
 LABEL_NAMES = tuple("label category intent class target labels class_name class_label label_text label_name topic sentiment emotion tag y gold annotation coarse_label fine_label".split())
 
-def normal_name(name: str) -> str: return re.sub(r"[\s.\-]+", "_", name.strip().lower())
+def normal_name(name: str) -> str:
+    "A column name as the lists above spell it."
+    return re.sub(r"[\s.\-]+", "_", name.strip().lower())
 
 def _no_header(header: list[str], rows: list[tuple]) -> str | None:
     "Why the first line looks like data, or `None`."

@@ -49,7 +49,12 @@ _MAGIC = {  # first bytes → (what it is, the way out)
     b"<html": ("a web page", "Download the file itself: this is the page around it."),
 }
 
-def check_magic(data: bytes, file: str, arrow: bool) -> None:
+def check_magic(
+    data: bytes,  # the file's content
+    file: str,  # how messages call the file
+    arrow: bool,  # whether Parquet and Arrow are what the name promises
+) -> None:
+    "Refuses content whose first bytes say that it is something else than rows."
     start = data[:64].lstrip().lower() if data[:64].lstrip()[:1] == b"<" else data[:64]
     for magic, (what, fix) in _MAGIC.items():
         if start.startswith(magic) and not (arrow and magic in (b"PAR1", b"ARROW1")):
@@ -58,7 +63,11 @@ def check_magic(data: bytes, file: str, arrow: bool) -> None:
 # %% ../../nbs/08_data.table.ipynb #1166b472
 _MARKS = {codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 
-def line_at(text, index: int) -> int:  # str or bytes; line ends are \n, \r\n and \r, as editors count
+def line_at(
+    text: str | bytes,
+    index: int,  # of a character (or byte) in it
+) -> int:
+    "The line, from 1, that `index` is on; line ends are \\n, \\r\\n and \\r, as editors count."
     new, ret = ("\n", "\r") if isinstance(text, str) else (b"\n", b"\r")
     return 1 + text.count(new, 0, index) + text.count(ret, 0, index) - text.count(ret + new, 0, index)
 
@@ -94,7 +103,12 @@ def _bad_utf8(data: bytes, file: str) -> DataError:
     return DataError(*problems.found, more=problems.count - len(problems.found))
 
 # %% ../../nbs/08_data.table.ipynb #ee6e83af
-def decode(data: bytes, encoding: str, file: str) -> str:
+def decode(
+    data: bytes,  # the file's content
+    encoding: str,  # as Python calls it
+    file: str,  # how messages call the file
+) -> str:
+    "The text, without a byte order mark; bytes that don't fit are a `DataError` with line and offset."
     codec = _codec(encoding, file)
     _check_wide(data, codec, file)
     try: text = data.decode("utf-8-sig" if codec == "utf-8" else codec)
