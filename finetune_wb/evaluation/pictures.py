@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from .verdict import Verdict, title_of
-from ..pictures import COLOURS, caption, new_figure, styled, to_png, to_png_uri
+from ..pictures import COLOURS, caption, new_figure, styled, to_png_uri
 
 # %% ../../nbs/53_evaluation.pictures.ipynb #8eb190e9
 def _series(events: Sequence[Mapping], name: str) -> tuple[list[float], list[float]]:
