@@ -8,7 +8,12 @@ The one road: `Recipe → load_data → train → evaluate`, each step a functio
 
 The names below are imported on first use, so that `import finetune_wb` loads neither torch nor transformers.
 """
+import os
 from importlib import import_module
+
+# torch's OpenMP threads spin while they wait. On a machine that is not all ours (a laptop, a notebook server) that costs
+# two to three times the CPU seconds of the work itself (benchmarks/RESULTS.md); libgomp reads this when torch is imported.
+os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
 __version__ = "0.1.0"
 

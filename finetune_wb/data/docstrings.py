@@ -56,9 +56,9 @@ def _files(folder: Path, label: str) -> list[tuple[str, Path]]:
     return sorted(((path.relative_to(folder).as_posix(), path) for path in found), key=lambda item: _scrambled(label, item[0]))
 
 # %% ../../nbs/12_data.docstrings.ipynb #92de1f4b
-_NAMES = r"numpy|ndimage|pandas|scipy|scikit|sklearn|matplotlib|pyplot|pylab|torch|transformers\b|hugging[ _-]?face|python"
+_NAMES = r"numpy|ndimage|pandas|scipy|scikit|sklearn|matplotlib|pyplot|pylab|torch|transformers\b|hugging[ _-]?face|python|mpl_|mplot|mplconf|hf_"
 _MASKED = re.compile(rf"[\w.\-]*(?:{_NAMES})[\w\-]*(?:\.\w+)*|(?<![\w.])(?:np|pd|plt|mpl|sp|sk|nn|hf|tf|aten)\.\w+(?:\.\w+)*|(?<![\w.])(?:np|pd|plt|mpl|hf)(?!\w)", re.IGNORECASE)
-_CODE = re.compile(r"\s*(>>>|\.\.\. |\.\.\.$|import [\w.]+( as \w+)?(, .*)?$|from [\w.]+ import )")
+_CODE = re.compile(r"\s*(>>>|In \[\d+\]:|\.\.\. |\.\.\.$|import [\w.]+( as \w+)?(, .*)?$|from [\w.]+ import )")
 _RULER = re.compile(r"([=\-~*#^+])\1{3,}")
 _SECTION = re.compile(r"(?:^|\n)(?:[A-Z][\w ]{2,30}\n[-=~]{3,}|\s*(?:Args?|Arguments|Parameters?|Inputs?|Returns?|Yields?|Raises?|Examples?|Shape|Notes?|References|Attributes|Keyword a\w+|Usage|kwargs)\s*:+\s*(?:\n|$)|\s*(?::param|:arg|:return|@|```))")
 

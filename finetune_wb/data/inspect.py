@@ -66,6 +66,7 @@ def class_figure(
     axes.invert_yaxis()
     axes.grid(axis="y", visible=False)
     axes.set_title(title)
+    axes.margins(y=0.02)
     axes.legend(loc="lower right")
     return figure
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ..errors import ModelError, Problem, RunError
 from ..models.catalog import ModelSource, find_model
-from ..models.load import check_model, load_encoder, load_tokenizer
+from ..models.load import load_encoder, quiet
 from ..run import Run
 
 # %% ../../nbs/43_training.saved.ipynb #762af999
@@ -23,9 +23,10 @@ def save_trained(model, tokenizer, folder: Path, source: ModelSource) -> None:
     "Weights or adapter, class names and tokenizer into `folder`, without any path of this machine."
     classifier = model.get_base_model() if hasattr(model, "get_base_model") else model
     classifier.config._name_or_path = classifier.config.encoder_config._name_or_path = source.id
-    model.save_pretrained(folder)
-    classifier.config.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    with quiet():
+        model.save_pretrained(folder)
+        classifier.config.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
     (folder / "README.md").unlink(missing_ok=True)
     adapter = folder / "adapter_config.json"
     if adapter.exists():
@@ -58,7 +59,8 @@ def load_trained(
         raise RunError(Problem(f"has no trained model (it is {run.state})", "Train it to its end first.", file=str(run.folder)))
     attention = attn_implementation or run.record["settings"]["attn_implementation"]
     if (run.model_folder / "adapter_config.json").exists(): model = _adapted(run, ClassifierConfig.from_pretrained(run.model_folder), attention)
-    else: model = SequenceClassifier.from_pretrained(run.model_folder, attn_implementation=attention, use_safetensors=True)
+    else:
+        with quiet(): model = SequenceClassifier.from_pretrained(run.model_folder, attn_implementation=attention, use_safetensors=True)
     return model.eval(), AutoTokenizer.from_pretrained(run.model_folder, trust_remote_code=False)
 
 # %% ../../nbs/43_training.saved.ipynb #4bc85deb

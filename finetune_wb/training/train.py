@@ -18,7 +18,7 @@ from ..data.split import Dataset
 from ..errors import Problem, TrainingError, WorkbenchError
 from ..machine import Cost, bf16_is_faster, cores, device, machine, versions
 from ..models.catalog import ModelSource, find_model
-from ..models.load import check_model, load_tokenizer, max_positions
+from ..models.load import check_model, load_tokenizer, max_positions, quiet
 from ..recipe import Recipe, load_recipe
 from ..run import Run, create_run, process_now, write_json
 from ..tasks.classification import task_for
@@ -148,7 +148,7 @@ def _learn(job: Job, run: Run) -> dict:
         kept = run.folder / "checkpoints"
         batches = len(_batches(job))
         arguments = training_arguments(recipe.train, kept, settings["learning_rate"], settings["bf16"], settings["device"], batches)
-        with Cost() as spent: result["fine_tune"] = fine_tune(model, task, job.tokenizer, job.train_rows, job.valid_rows, recipe.train, arguments, run.log, run.folder / "tensorboard")
+        with quiet(), Cost() as spent: result["fine_tune"] = fine_tune(model, task, job.tokenizer, job.train_rows, job.valid_rows, recipe.train, arguments, run.log, run.folder / "tensorboard")
         cost["train"] = {"seconds": spent.seconds, "peak_mb": spent.peak_rss_mb}
     save_trained(model.cpu(), job.tokenizer, run.model_folder, job.source)
     shutil.rmtree(run.folder / "checkpoints", ignore_errors=True)  # the best of them is model/ now

@@ -10,7 +10,7 @@ import math
 from dataclasses import fields
 from pathlib import Path
 
-from transformers import DataCollatorWithPadding, EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers import DataCollatorWithPadding, EarlyStoppingCallback, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from ..errors import Problem, Problems, RecipeError, TrainingError, nearest
 from ..events import EventLog
@@ -144,6 +144,7 @@ def fine_tune(
         trainer = BudgetTrainer(model=model, args=arguments, train_dataset=train_rows, eval_dataset=valid_rows, compute_loss_func=loss,
                                 data_collator=DataCollatorWithPadding(tokenizer), compute_metrics=task.metrics, callbacks=[callback])
         trainer.tokens_per_batch = spec.tokens_per_batch
+        trainer.remove_callback(PrinterCallback)  # it prints every log; ours are events and one bar
         try:
             start = trainer.evaluate()
             first = Path(arguments.output_dir) / "checkpoint-0"
