@@ -24,6 +24,7 @@ def title_of(name: str) -> str:
     "What a table calls a baseline."
     return TITLES.get(name, name)
 
+# %% ../../nbs/52_evaluation.verdict.ipynb #3e27d9ad
 @dataclass(frozen=True)
 class Comparison:
     "The tuned model against one baseline, on the same rows."
@@ -64,7 +65,33 @@ def _points(difference: float) -> str: return f"{100 * difference:+.1f}".replace
 
 def _p(value: float) -> str: return "p < 0.001" if value < 0.001 else f"p = {value:.2g}"
 
-# %% ../../nbs/52_evaluation.verdict.ipynb #a9aa1a7e
+# %% ../../nbs/52_evaluation.verdict.ipynb #047ad7a9
+def _decision(best: Comparison | None, confidence: float) -> str:
+    if best is None: return "can't tell"
+    if best.gained + best.lost == 0: return "not worth it"
+    if best.p_value >= 1 - confidence or best.low <= 0 <= best.high: return "can't tell"
+    return "worth it" if best.difference > 0 else "not worth it"
+
+def _price(ours: float | None, theirs: float | None) -> str:
+    return "" if ours is None or theirs is None else f" It took {_duration(ours)}, the baseline {_duration(theirs)}."
+
+def _more_rows(needed: int | None, rows: int) -> str:
+    if needed is None: return " They get equally many rows right."
+    if needed <= rows: return " It is on the border: a few more test rows would settle it."
+    return f" About {needed:,} test rows would be needed to be sure of a difference of this size."
+
+def _sentence(outcome: "Verdict") -> str:
+    best, right = outcome.best, f"{_percent(outcome.accuracy)} of {outcome.rows:,} test rows right"
+    if best is None: return f"Can't tell: {right}, and no baseline to hold it against."
+    against = f"the best baseline ({title_of(best.baseline)}, {_percent(best.accuracy)})"
+    if best.gained + best.lost == 0: return f"Not worth it: {right}, the very rows that {against} gets right."
+    numbers = f"{100 * outcome.confidence:g} % interval {_points(best.low)} to {_points(best.high)}, McNemar {_p(best.p_value)}"
+    unsure = outcome.decision == "can't tell"
+    head = "Can't tell at this test size" if unsure else outcome.decision.capitalize()
+    more = _more_rows(outcome.rows_needed, outcome.rows) if unsure else ""
+    return f"{head}: {right}, {_points(best.difference)} points against {against}; {numbers}.{_price(outcome.seconds, best.seconds)}{more}"
+
+# %% ../../nbs/52_evaluation.verdict.ipynb #59f6aff5
 @dataclass(frozen=True)
 class Verdict:
     "Whether the tuned model beats the best baseline on the frozen test rows, and what that cost."
@@ -84,57 +111,26 @@ class Verdict:
     @property
     def decision(self) -> str:
         "`worth it`, `not worth it` or `can't tell`."
-        best = self.best
-        if best is None: return "can't tell"
-        if best.gained + best.lost == 0: return "not worth it"
-        if best.p_value >= 1 - self.confidence or best.low <= 0 <= best.high: return "can't tell"
-        return "worth it" if best.difference > 0 else "not worth it"
+        return _decision(self.best, self.confidence)
 
     @property
     def rows_needed(self) -> int | None:
         "Test rows, in all, that would probably show the difference; `None` if the verdict is clear or there is none."
-        best = self.best
-        if best is None or self.decision != "can't tell": return None
-        return _rows_needed((best.gained + best.lost) / self.rows, best.difference, self.confidence)
+        if self.best is None or self.decision != "can't tell": return None
+        return _rows_needed((self.best.gained + self.best.lost) / self.rows, self.best.difference, self.confidence)
 
     @property
     def sentence(self) -> str:
         "The verdict in one sentence."
-        best, right = self.best, f"{_percent(self.accuracy)} of {self.rows:,} test rows right"
-        if best is None: return f"Can't tell: {right}, and no baseline to hold it against."
-        against = f"the best baseline ({title_of(best.baseline)}, {_percent(best.accuracy)})"
-        if best.gained + best.lost == 0: return f"Not worth it: {right}, the very rows that {against} gets right."
-        numbers = f"{100 * self.confidence:g} % interval {_points(best.low)} to {_points(best.high)}, McNemar {_p(best.p_value)}"
-        more = f"{_points(best.difference)} points against {against}; {numbers}"
-        head = {"can't tell": "Can't tell at this test size"}.get(self.decision, self.decision.capitalize())
-        return f"{head}: {right}, {more}.{self._price()}{self._more_rows()}"
-
-    def _price(self) -> str:
-        if self.seconds is None or self.best.seconds is None: return ""
-        return f" It took {_duration(self.seconds)}, the baseline {_duration(self.best.seconds)}."
-
-    def _more_rows(self) -> str:
-        if self.decision != "can't tell": return ""
-        needed = self.rows_needed
-        if needed is None: return " They get equally many rows right."
-        if needed <= self.rows: return " It is on the border: a few more test rows would settle it."
-        return f" About {needed:,} test rows would be needed to be sure of a difference of this size."
+        return _sentence(self)
 
     def table(self):
         "A DataFrame, the tuned model first: accuracy, difference, interval, p, seconds and peak MB."
-        import pandas as pd
-        ours = {"accuracy": self.accuracy, "seconds": self.seconds, "peak_mb": self.peak_mb}
-        frame = pd.DataFrame([ours, *(asdict(c) for c in self.comparisons)], index=[title_of("tuned"), *(title_of(c.baseline) for c in self.comparisons)])
-        wanted = ["accuracy", "difference", "low", "high", "p_value", "gained", "lost", "seconds", "peak_mb"]
-        return frame.reindex(columns=wanted).astype({"gained": "Int64", "lost": "Int64"})
+        return _table(self)
 
     def cells(self) -> list[list[str]]:
         "The table as text: a header, the tuned model, the baselines."
-        clock, memory = (lambda s: "" if s is None else _duration(s)), (lambda m: "" if m is None else f"{m:,.0f} MB")
-        head = ["", "accuracy", "tuned minus it", f"{100 * self.confidence:g} % interval", "McNemar p", "time", "peak memory"]
-        ours = [title_of("tuned"), _percent(self.accuracy), "", "", "", clock(self.seconds), memory(self.peak_mb)]
-        return [head, ours, *([plain(title_of(c.baseline)), _percent(c.accuracy), _points(c.difference), f"{_points(c.low)} to {_points(c.high)}",
-                               _p(c.p_value).removeprefix("p ").removeprefix("= "), clock(c.seconds), memory(c.peak_mb)] for c in self.comparisons)]
+        return _cells(self)
 
     def to_json(self) -> dict:
         "Plain values; `from_json` makes the same verdict of them. Decision and sentence go along for readers."
@@ -146,16 +142,35 @@ class Verdict:
         fields = {k: v for k, v in values.items() if k not in ("decision", "sentence")}
         return cls(**{**fields, "comparisons": tuple(Comparison(**c) for c in fields["comparisons"])})
 
-    def _repr_markdown_(self) -> str:
-        def literal(text): return re.sub(r"([\\`*_\[\]<>&|$~])", r"\\\1", text)
-        head, *rows = (list(map(literal, row)) for row in self.cells())
-        lines = [head, ["-", *["-:"] * (len(head) - 1)], *rows]
-        return f"**{literal(plain(self.sentence))}**\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    def _repr_markdown_(self) -> str: return _markdown(self)
+    def _repr_html_(self) -> str: return _html(self)
 
-    def _repr_html_(self) -> str:
-        head, *rows = ([html.escape(c) for c in row] for row in self.cells())
-        body = "".join("<tr>" + "".join(f"<td>{c}</td>" for c in row) + "</tr>" for row in rows)
-        return f"<p><strong>{html.escape(plain(self.sentence))}</strong></p><table><tr>{''.join(f'<th>{c}</th>' for c in head)}</tr>{body}</table>"
+# %% ../../nbs/52_evaluation.verdict.ipynb #7fffba31
+def _table(outcome: Verdict):
+    import pandas as pd
+    ours = {"accuracy": outcome.accuracy, "seconds": outcome.seconds, "peak_mb": outcome.peak_mb}
+    names = [title_of("tuned"), *(title_of(c.baseline) for c in outcome.comparisons)]
+    wanted = ["accuracy", "difference", "low", "high", "p_value", "gained", "lost", "seconds", "peak_mb"]
+    return pd.DataFrame([ours, *map(asdict, outcome.comparisons)], index=names).reindex(columns=wanted).astype({"gained": "Int64", "lost": "Int64"})
+
+def _cells(outcome: Verdict) -> list[list[str]]:
+    def line(name, accuracy, seconds, peak_mb, *compared):
+        cost = ["" if seconds is None else _duration(seconds), "" if peak_mb is None else f"{peak_mb:,.0f} MB"]
+        return [plain(title_of(name)), _percent(accuracy), *(compared or ["", "", ""]), *cost]
+    def against(c): return _points(c.difference), f"{_points(c.low)} to {_points(c.high)}", _p(c.p_value).removeprefix("p ").removeprefix("= ")
+    head = ["", "accuracy", "tuned minus it", f"{100 * outcome.confidence:g} % interval", "McNemar p", "time", "peak memory"]
+    return [head, line("tuned", outcome.accuracy, outcome.seconds, outcome.peak_mb), *(line(c.baseline, c.accuracy, c.seconds, c.peak_mb, *against(c)) for c in outcome.comparisons)]
+
+def _markdown(outcome: Verdict) -> str:
+    def literal(text): return re.sub(r"([\\`*_\[\]<>&|$~])", r"\\\1", text)
+    head, *rows = (list(map(literal, row)) for row in outcome.cells())
+    lines = [head, ["-", *["-:"] * (len(head) - 1)], *rows]
+    return f"**{literal(plain(outcome.sentence))}**\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+def _html(outcome: Verdict) -> str:
+    head, *rows = ([html.escape(c) for c in row] for row in outcome.cells())
+    body = "".join("<tr>" + "".join(f"<td>{c}</td>" for c in row) + "</tr>" for row in rows)
+    return f"<p><strong>{html.escape(plain(outcome.sentence))}</strong></p><table><tr>{''.join(f'<th>{c}</th>' for c in head)}</tr>{body}</table>"
 
 # %% ../../nbs/52_evaluation.verdict.ipynb #cdd52b69
 def verdict(
