@@ -252,6 +252,14 @@ def test_digits_can_carry_the_label():
     assert len(data.test) == 20 and any("near copies of each other: there only the same texts were kept together" in note for note in data.notes)
 
 
+def test_templates_too_large_for_the_test_split_are_noted():
+    chance = random.Random(0)
+    template = frame([(f"We regret that the order {word} of your company could not be delivered in time for the season", "ab"[i % 2], f"t:{i}") for i, word in enumerate(words(chance, 400))])
+    data = build(pd.concat([GOOD, template]))
+    assert any(note.startswith("test has ") and "of the rows rather than 20%: groups of near copies" in note for note in data.notes), data.notes
+    assert len({side(data)[origin] for origin in template.origin}) == 1
+
+
 def test_uneven_classes():  # 54
     data = build(make({"a": 990, "b": 10}))
     assert any('"a" has 990 rows (99.0%), 99 times as many as "b" (10)' in note for note in data.notes)

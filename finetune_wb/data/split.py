@@ -188,7 +188,10 @@ def _about_copies(rows: "DataFrame", parted: list[str], shares: dict) -> list[st
     several = sizes[sizes > 1]
     if len(several) and shares:
         largest = rows.origin[rows.group == several.index[0]]
-        notes.append(f"{several.sum()} rows are copies or near copies of others, in {len(several)} groups; each stays on one side of the split. The largest has {len(largest)} rows: {_some(largest)}.")
+        notes.append(f"{several.sum()} rows are copies or near copies of others, in {len(several)} group{'s' * (len(several) > 1)}; each stays on one side of the split. The largest has {len(largest)} rows: {_some(largest)}.")
+    for split, share in shares.items():
+        realised = (rows.split == split).mean()
+        if realised < share / 2: notes.append(f"{split} has {realised:.1%} of the rows rather than {share:.0%}: groups of near copies are too large for it and stay in train.")
     if parted and shares:
         notes.append(f"In {len(parted)} class{'es' * (len(parted) > 1)} ({_some(map(shown, parted))}) nearly all rows are near copies of each other: there only the same texts were kept together, and scores may flatter.")
     return notes
