@@ -100,7 +100,7 @@ def _pairs(confusion: np.ndarray, label_names: Sequence[str]):
     axes.invert_yaxis()
     axes.grid(axis="y", visible=False)
     axes.margins(x=0.12)
-    axes.set(title="true class → predicted, test rows (share of the true class)")
+    axes.set(title="test rows (share of the true class)")
     axes.xaxis.get_major_locator().set_params(integer=True)
     return figure
 

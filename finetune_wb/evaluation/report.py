@@ -61,7 +61,7 @@ def _calibration_lead(metrics: Mapping) -> str:
     return f"The model is {side}. Its confidence misses its accuracy by {100 * metrics['ece']:.1f} points (expected calibration error, {len(metrics['reliability'])} bins, Guo et al. 2017)."
 
 def _learning_lead(content: ReportContent) -> str:
-    if not any(e.get("kind") == "metric" and "train_loss" in e for e in content.events): return "No optimizer steps were logged: the head was fitted in closed form on frozen features, or the log was not kept."
+    if not any(e.get("kind") == "metric" and "train_loss" in e for e in content.events): return "No optimizer steps were logged: only the head was fitted, on frozen features, or the log was not kept."
     metric = f"valid {content.metric.replace('_', ' ')}"
     if content.best_step is None: return f"The weights were chosen by {metric}, never by test."
     if content.best_step == 0: return f"The weights of step 0 were kept: fine-tuning never beat the head it started from on {metric}."
@@ -72,7 +72,8 @@ def _classes_lead(metrics: Mapping) -> str:
     low = min(tested, key=lambda c: c["f1"])
     rest = f" {metrics['classes'] - len(tested)} have no test row." if len(tested) < metrics["classes"] else ""
     thin = sum(c["support"] < 20 for c in tested)
-    caution = f" {thin} of them {'have' if thin > 1 else 'has'} fewer than 20 test rows, so their numbers are rough." if thin else ""
+    who = "None has as many as 20 test rows" if thin == len(tested) else f"{thin} {'have' if thin > 1 else 'has'} fewer than 20 test rows"
+    caution = f" {who}, so these numbers are rough." if thin else ""
     return f"Macro F1 {100 * metrics['f1_macro']:.1f}, weighted {100 * metrics['f1_weighted']:.1f}. Hardest of {metrics['classes']} classes: {_line(low['label'], 60)} (F1 {100 * low['f1']:.1f}).{rest}{caution}"
 
 # %% ../../nbs/55_evaluation.report.ipynb #eda7ef90
@@ -86,7 +87,7 @@ def _mistakes(content: ReportContent) -> list[dict]:
 def _tiles(content: ReportContent) -> list[tuple[str, str]]:
     best, outcome, metrics = content.verdict.best, content.verdict, content.metrics
     lead = [(f"{_points(best.difference)} points", f"against {title_of(best.baseline)}")] if best else []
-    time = [(_duration(outcome.seconds), "to train")] if outcome.seconds is not None else []
+    time = [(_duration(outcome.seconds), "to train and predict")] if outcome.seconds is not None else []
     return [(_percent(outcome.accuracy), "accuracy on test"), *lead, (f"{100 * metrics['f1_macro']:.1f}", "macro F1"), (f"{100 * metrics['ece']:.1f} points", "calibration error"), *time]
 
 def _costs(content: ReportContent) -> list[dict]:
@@ -94,7 +95,9 @@ def _costs(content: ReportContent) -> list[dict]:
     words = {"probe": "head fitted on frozen features", "train": "fine-tuning", "evaluate": "evaluation, baselines included"}
     return [of(words.get(stage, stage), values) for stage, values in content.cost.items() if values.get("seconds") is not None]
 
-def _data_facts(data: Mapping) -> list[tuple[str, str]]:
+def _data_facts(content: ReportContent) -> list[tuple[str, str]]:
+    data, cut = content.data, content.metrics.get("cut")
+    if cut is not None: data = {**data, "cut": {**data.get("cut", {}), "test": cut}}
     words = {"source": "source", "rows": "rows", "classes": "classes", "cut": "rows cut to max_length", "fingerprint": "fingerprint of the rows", "split_fingerprint": "fingerprint of the split"}
     return [(title, _line(f"{len(data[k])}: {_said(data[k])}" if k == "classes" else _said(data[k]), 600)) for k, title in words.items() if data.get(k)]
 
@@ -119,9 +122,9 @@ def _view(content: ReportContent) -> dict[str, Any]:
             "subtitle": f"{len(classes)} classes · {outcome.rows:,} test rows" + (f" · trained {_line(content.created, 40)[:16].replace('T', ' ')}" if content.created else ""),
             "rows": f"{outcome.rows:,}", "compared": outcome.comparisons, "verdict_head": head_row, "verdict_rows": rows, "tiles": _tiles(content), "contents": CONTENTS,
             "costs": _costs(content), "classes_lead": _classes_lead(metrics), "worst": classes[:shown_first], "others": classes[shown_first:],
-            "confusion_lead": f"The pairs most often confused, of {len(classes)} classes." if wide else "Rows of the matrix are true classes, columns what the model said; numbers are test rows.",
+            "confusion_lead": f"The pairs most often confused among {len(classes)} classes, the true class first." if wide else "Rows of the matrix are true classes, columns what the model said; numbers are test rows.",
             "calibration_lead": _calibration_lead(metrics), "mistakes": _mistakes(content), "all_right": metrics["accuracy"] == 1,
-            "learning_lead": _learning_lead(content), "data_facts": _data_facts(content.data), "notes": [_line(n, 1000) for n in content.data.get("notes", ())],
+            "learning_lead": _learning_lead(content), "data_facts": _data_facts(content), "notes": [_line(n, 1000) for n in content.data.get("notes", ())],
             "reproduce": [(_line(k), _lines(v)) for k, v in content.reproduce.items()], "recipe": _lines(content.recipe_yaml) or "not recorded",
             "machine_facts": _machine_facts(content), "footer": f"finetune_wb {_line(content.versions.get('finetune_wb', ''), 30)}".strip() + " · one file, no script, nothing loaded from outside"}
 

@@ -155,7 +155,7 @@ def _table(outcome: Verdict):
 
 def _cells(outcome: Verdict) -> list[list[str]]:
     def line(name, accuracy, seconds, peak_mb, *compared):
-        cost = ["" if seconds is None else _duration(seconds), "" if peak_mb is None else f"{peak_mb:,.0f} MB"]
+        cost = ["" if seconds is None else _duration(seconds), f"{peak_mb:,.0f} MB" if peak_mb else ""]
         return [plain(title_of(name)), _percent(accuracy), *(compared or ["", "", ""]), *cost]
     def against(c): return _points(c.difference), f"{_points(c.low)} to {_points(c.high)}", _p(c.p_value).removeprefix("p ").removeprefix("= ")
     head = ["", "accuracy", "tuned minus it", f"{100 * outcome.confidence:g} % interval", "McNemar p", "time", "peak memory"]
