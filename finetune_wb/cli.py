@@ -80,8 +80,8 @@ def evaluate(run: RunName, runs_dir: RunsDir = None):
 
 def _verdict(verdict) -> None:
     "A verdict's table and its sentence."
-    frame = verdict.table()
-    _table(list(map(str, frame.columns)), frame.values.tolist())
+    head, *rows = verdict.cells()
+    _table(head, rows)
     typer.echo(plain(verdict.sentence))
 
 @app.command()

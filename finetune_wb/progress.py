@@ -33,7 +33,7 @@ class Progress:
     ):
         self.total, self.title, self.every = max(total, 1), title, every
         self.place, self.start = _place(), time.monotonic()
-        self._next, self._bar, self._display, self.last = self.start, None, None, ""
+        self._next, self._bar, self._display, self._begun, self.last = self.start, None, None, False, ""
 
     def __enter__(self):
         if self.place == "terminal":
@@ -54,9 +54,10 @@ class Progress:
         if self._bar is not None:
             self._bar.set_postfix_str(self.last, refresh=False)
             self._bar.update(done - self._bar.n)
-        elif time.monotonic() >= self._next or done >= self.total: self._show(done)
+        elif time.monotonic() >= self._next or (done >= self.total and self._begun): self._show(done)
 
     def _show(self, done: int) -> None:
+        self._begun = True
         self._next = time.monotonic() + (0.5 if self.place == "notebook" else self.every)
         if self.place == "notebook":
             from IPython.display import Pretty, display

@@ -214,7 +214,7 @@ def override(recipe: Recipe, *assignments: str) -> Recipe:
 # %% ../nbs/01_recipe.ipynb #6b68e250
 def _scalar(value: Any) -> str:
     "One YAML value on one line."
-    return yaml.dump(value, Dumper=_Dumper, default_flow_style=True, allow_unicode=True, width=10**9).removesuffix("\n...\n").rstrip("\n")
+    return yaml.dump(value, Dumper=_Dumper, default_flow_style=True, allow_unicode=True, sort_keys=False, width=10**9).removesuffix("\n...\n").rstrip("\n")
 
 class _Dumper(yaml.SafeDumper):
     "Quotes what `_Loader` would otherwise read as something else."

@@ -273,5 +273,6 @@ def load_data(
 def _builtin(source: str, spec: DataSpec) -> Dataset:
     if source != "builtin:docstrings": raise DataError(Problem("there is no such built-in data",
         nearest(source, ["builtin:docstrings"]), field="data.source", value=source))
-    from finetune_wb.data.docstrings import docstring_rows
-    return build_dataset({"all": docstring_rows()}, spec, source, ())
+    from finetune_wb.data.docstrings import docstring_rows, library_versions
+    read = ", ".join(f"{name} {version}" for name, version in library_versions().items())
+    return build_dataset({"all": docstring_rows()}, spec, source, (f"Read from {read}.",))
