@@ -148,10 +148,21 @@ def test_papermill_recipes_have_a_parameters_cell():
         assert len(tagged) == 1, f"{path.name}: {len(tagged)} cells tagged `parameters`"
 
 
-def test_notebooks_named_elsewhere_exist():
-    for name in ("Makefile", "README.md", "CONTRIBUTING.md", ".ci/run"):
-        named = re.findall(r"\bnbs/[\w./-]+\.ipynb", (ROOT / name).read_text(encoding="utf-8"))
-        assert not [n for n in named if not (ROOT / n).is_file()], f"{name} names a notebook that is not there"
+@pytest.mark.parametrize("name", ["Makefile", "README.md", "CONTRIBUTING.md", "CHANGELOG.md", ".ci/run"])
+def test_files_named_elsewhere_exist(name):
+    text = (ROOT / name).read_text(encoding="utf-8")
+    named = re.findall(r"\bnbs/[\w./-]+\.ipynb", text) + re.findall(r"\]\(([^)#:]+)\)", text)
+    assert not [n for n in named if not (ROOT / n).is_file()], f"{name} names a file that is not there"
+    assert not MACHINE_PATH.search(text)
+
+
+def test_readme_names_every_command_and_method():
+    from finetune_wb.cli import app
+    from finetune_wb.recipe import METHODS
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    commands = {command.name or command.callback.__name__ for command in app.registered_commands}
+    assert not [c for c in commands if f"ftwb {c}" not in text]
+    assert not [m for m in METHODS if f"`{m}`" not in text]
 
 
 def test_import_is_light():
