@@ -83,7 +83,7 @@ MethodSpec = Annotated[ProbeSpec | FullSpec | LastLayersSpec | LoraSpec, Field(d
 # %% ../nbs/01_recipe.ipynb #071a4700
 class TrainSpec(Section):
     "How training proceeds; the names are those of transformers.TrainingArguments where it has them."
-    learning_rate: float | None = Field(None, gt=0, lt=1, description="Peak learning rate; null takes the method's default (full 1e-4, last_layers 2e-4, lora 1e-3).")
+    learning_rate: float | None = Field(None, gt=0, lt=1, description="Peak learning rate; null takes the method's default (full 1e-4, last_layers 3e-4, lora 1e-3).")
     num_train_epochs: float = Field(3.0, gt=0, description="Passes over the training rows.")
     max_steps: int | None = Field(None, ge=1, description="Stop after this many optimizer steps; null lets the epochs decide.")
     tokens_per_batch: int = Field(1024, ge=8, description="Token budget of a batch, padding included; rows of like length share a batch.")

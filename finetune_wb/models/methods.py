@@ -61,7 +61,7 @@ def _lora(model: SequenceClassifier, method: LoraSpec):
 
 # %% ../../nbs/23_models.methods.ipynb #28ddfada
 _APPLY = {"probe": _probe, "full": _full, "last_layers": _last_layers, "lora": _lora}
-_LEARNING_RATES = {"full": 1e-4, "last_layers": 2e-4, "lora": 1e-3}  # peak rates; benchmarks/RESULTS.md says how they were found
+_LEARNING_RATES = {"full": 1e-4, "last_layers": 3e-4, "lora": 1e-3}  # peak rates; benchmarks/RESULTS.md says how they were found
 
 def apply_method(
     model: SequenceClassifier,  # head fitted or not
