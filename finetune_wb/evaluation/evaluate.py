@@ -63,8 +63,10 @@ def baseline_probabilities(
     read = lambda texts, title: embed(model, encode(tokenizer, list(texts), settings["max_length"]), tokenizer.pad_token_id, settings["device"], settings["bf16"], title)
     with Cost() as shared: features = read(data.test["text"], "embed test")
 
-    def add(name, probabilities, own_seconds, own_memory=0.0):
-        found[name], seconds[name], memory[name] = probabilities, shared.seconds + own_seconds, max(shared.peak_rss_mb, own_memory)
+    fitted = run.record["cost"].get("probe", {"seconds": 0.0, "peak_mb": shared.peak_rss_mb})
+
+    def add(name, probabilities, own_seconds):
+        found[name], seconds[name], memory[name] = probabilities, shared.seconds + own_seconds, fitted["peak_mb"]
     if "zero_shot" in wanted:
         with Cost() as own: probabilities = zero_shot(features, read(label_prompts(data.label_names), "embed labels"))
         add("zero_shot", probabilities, own.seconds)
@@ -73,9 +75,7 @@ def baseline_probabilities(
             shots = few_shot_rows(labels, recipe.evaluate.shots_per_class, recipe.data.seed)
             probabilities = few_shot(read(data.train["text"].iloc[shots], "embed shots"), labels[shots], features, len(data.label_names))
         add("few_shot", probabilities, own.seconds)
-    if "probe" in wanted:
-        fitted = run.record["cost"]["probe"]
-        add("probe", head.probabilities(features), fitted["seconds"], fitted["peak_mb"])
+    if "probe" in wanted: add("probe", head.probabilities(features), fitted["seconds"])
     return found, seconds, memory
 
 # %% ../../nbs/56_evaluation.evaluate.ipynb #5aa0a1a5
