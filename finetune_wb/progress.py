@@ -15,7 +15,7 @@ def _place() -> str:
     "Where progress is shown: terminal, notebook, lines or off."
     if chosen := os.environ.get("FTWB_PROGRESS"): return chosen
     kernel = sys.modules.get("ipykernel.kernelapp")
-    if kernel is not None and kernel.IPKernelApp.initialized(): return "notebook" if os.environ.get("JPY_SESSION_NAME") else "lines"
+    if kernel is not None and kernel.IPKernelApp.initialized(): return "notebook"
     return "terminal" if sys.stderr.isatty() else "lines"
 
 def _clock(seconds: float) -> str:
@@ -39,7 +39,7 @@ class Progress:
         if self.place == "terminal":
             from tqdm import tqdm
             self._bar = tqdm(total=self.total, desc=self.title, dynamic_ncols=True, leave=True)
-        if self.place == "lines": self._next = self.start + self.every
+        else: self._next = self.start + (1.0 if self.place == "notebook" else self.every)
         return self
 
     def text(self, done: int, note: str) -> str:

@@ -67,7 +67,7 @@ def class_figure(
     axes.grid(axis="y", visible=False)
     axes.set_title(title)
     axes.margins(y=0.02)
-    axes.legend(loc="lower right")
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3)
     return figure
 
 # %% ../../nbs/15_data.inspect.ipynb #d1469005

@@ -120,13 +120,13 @@ def reliability_figure(
 ):
     "Accuracy by confidence, with the rows in each bin."
     filled = [b for b in bins if b["rows"]]
-    figure = new_figure(4.6, 4.0)
+    figure = new_figure(6.4, 4.0)
     axes, below = figure.subplots(2, 1, height_ratios=[4, 1], sharex=True)
     low, high, accuracy, rows = (np.array([b[key] for b in filled]) for key in ("low", "high", "accuracy", "rows"))
     axes.bar(low, accuracy, high - low, align="edge", color=COLOURS["tuned"], edgecolor="white", label="accuracy")
     axes.plot([0, 1], [0, 1], color=COLOURS["ink"], linewidth=1, linestyle=(0, (4, 3)), label="perfectly calibrated")
     axes.set(ylim=(0, 1), xlim=(0, 1), ylabel="accuracy", title="calibration" + ("" if ece is None else f": expected error {100 * ece:.1f} points"))
-    axes.legend(loc="upper left", fontsize=8)
+    axes.legend(loc="upper left", fontsize=8, bbox_to_anchor=(1, 1))
     below.bar(low, rows, high - low, align="edge", color=COLOURS["baseline"], edgecolor="white")
     below.set(xlabel="confidence", ylabel="rows")
     return figure

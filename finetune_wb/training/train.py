@@ -15,7 +15,7 @@ import numpy as np
 
 from ..data.load import load_data
 from ..data.split import Dataset
-from ..errors import Problem, TrainingError, WorkbenchError
+from ..errors import Problem, RecipeError, TrainingError, WorkbenchError
 from ..machine import Cost, bf16_is_faster, cores, device, machine, versions
 from ..models.catalog import ModelSource, find_model
 from ..models.load import check_model, load_tokenizer, max_positions, quiet
@@ -80,7 +80,7 @@ def prepare(
     tokenizer = load_tokenizer(source, recipe.model)
     allowed = max_positions(AutoConfig.from_pretrained(source.folder, trust_remote_code=recipe.model.trust_remote_code), tokenizer)
     limit = recipe.train.max_length or min(DEFAULT_MAX_LENGTH, allowed)
-    if limit > allowed: raise WorkbenchError(Problem(f"the model reads at most {allowed} tokens", "Lower it, or leave it out.", field="train.max_length", value=limit))
+    if limit > allowed: raise RecipeError(Problem(f"the model reads at most {allowed} tokens", "Lower it, or leave it out.", field="train.max_length", value=limit))
     development, task = dataset.development(), task_for(recipe, dataset.label_names)
     rows = [encode(tokenizer, frame["text"].tolist(), limit, task.label_ids(frame)) for frame in (development.train, development.valid)]
     settings = _settings(recipe, limit, rows[0].lengths)

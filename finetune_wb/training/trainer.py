@@ -125,6 +125,15 @@ class _FirstBest(TrainerCallback):
     def on_train_begin(self, args, state, control, **_):
         state.best_metric, state.best_global_step, state.best_model_checkpoint = self.metric, 0, str(self.folder)
 
+class _Patience(EarlyStoppingCallback):
+    "Early stopping that counts from the best evaluation of fine-tuning itself."
+    best = None
+
+    def check_metric_value(self, args, state, control, metric_value):
+        worse = self.best is not None and not (metric_value > self.best if args.greater_is_better else metric_value < self.best)
+        self.early_stopping_patience_counter = self.early_stopping_patience_counter + 1 if worse else 0
+        if not worse: self.best = metric_value
+
 def fine_tune(
     model,  # with requires_grad set; its weights are the best on valid afterwards
     task,  # gives loss and metrics
@@ -150,7 +159,7 @@ def fine_tune(
             first = Path(arguments.output_dir) / "checkpoint-0"
             trainer.save_model(str(first))
             trainer.add_callback(_FirstBest(first, start[f"eval_{spec.metric_for_best_model}"]))
-            if spec.early_stopping_patience: trainer.add_callback(EarlyStoppingCallback(spec.early_stopping_patience))
+            if spec.early_stopping_patience: trainer.add_callback(_Patience(spec.early_stopping_patience))
             trainer.train()
             best = trainer.state.best_global_step
             return {"best_step": best, "steps": trainer.state.global_step, "metric": spec.metric_for_best_model,
