@@ -43,8 +43,12 @@ class EventLog:
         if kind not in KINDS: raise ValueError(f"{kind!r} is no kind of event; they are {', '.join(KINDS)}")
         event = {"time": round(time.time(), 3), "kind": kind, **fields}
         line = json.dumps(_to_json(event), ensure_ascii=False, allow_nan=False) + "\n"
-        descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-        try: os.write(descriptor, line.encode("utf-8", "backslashreplace"))
+        descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+        try:
+            if os.lseek(descriptor, 0, os.SEEK_END):
+                os.lseek(descriptor, -1, os.SEEK_END)
+                if os.read(descriptor, 1) != b"\n": line = "\n" + line  # whoever wrote before was killed in mid-line
+            os.write(descriptor, line.encode("utf-8", "backslashreplace"))
         finally: os.close(descriptor)
         return event
 
@@ -59,7 +63,7 @@ def read_events(
     except FileNotFoundError: return events
     for line in lines:
         try: event = json.loads(line)
-        except ValueError: continue
+        except (ValueError, RecursionError): continue
         if not isinstance(event, dict) or (kinds and event.get("kind") not in kinds): continue
         events.append({k: _NOT_FINITE.get(v, v) if isinstance(v, str) and event.get("kind") == "metric" else v for k, v in event.items()})
     return events

@@ -125,7 +125,7 @@ class Recipe(Section):
     train: TrainSpec = Field(default_factory=TrainSpec, description="Training.")
     evaluate: EvaluateSpec = Field(default_factory=EvaluateSpec, description="Evaluation and verdict.")
 
-    def __init__(self, **fields: Any):
+    def __init__(self, /, **fields: Any):
         try: super().__init__(**fields)
         except ValidationError as error: raise RecipeError(*_problems(error, fields)) from None
 
@@ -172,8 +172,8 @@ class _Loader(yaml.SafeLoader):
 
     def construct_mapping(self, node, deep=False):
         keys = [self.construct_object(k, deep=True) for k, _ in node.value]
-        for key, (key_node, _) in zip(keys, node.value):
-            if keys.count(key) > 1: raise yaml.MarkedYAMLError(problem=f"the key {key!r} is written twice", problem_mark=key_node.start_mark)
+        for i, (key_node, _) in enumerate(node.value):
+            if (key := keys[i]) in keys[:i]: raise yaml.MarkedYAMLError(problem=f"the key {key!r} is written twice", problem_mark=key_node.start_mark)
         return super().construct_mapping(node, deep)
 
 for _tag, _pattern, _first in [
@@ -193,7 +193,9 @@ def _takes_text_only(path: list[str], data: Mapping) -> bool:
 
 def _assign(data: dict, path: list[str], value: Any) -> None:
     "Sets `path` in nested `data`."
-    for name in path[:-1]: data = data.setdefault(name, {}) if isinstance(data.get(name, {}), dict) else {}
+    for name in path[:-1]:
+        if not isinstance(data.get(name), dict): data[name] = {}  # the check of the whole says whether it may be a mapping
+        data = data[name]
     data[path[-1]] = value
 
 def override(recipe: Recipe, *assignments: str) -> Recipe:
@@ -206,7 +208,7 @@ def override(recipe: Recipe, *assignments: str) -> Recipe:
         try: value = yaml.load(text, _Loader)
         except yaml.YAMLError: value = text
         if _takes_text_only(path, data) and not isinstance(value, (str, dict, type(None))): value = text.strip()
-        if path == ["method", "name"] and value in METHODS:
+        if path == ["method", "name"] and isinstance(value, str) and value in METHODS:
             data["method"] = {k: v for k, v in data["method"].items() if k in METHODS[value].model_fields}
         _assign(data, path, value)
     return Recipe(**data) if assignments else recipe
@@ -245,13 +247,18 @@ def load_recipe(
     *assignments: str,  # overrides such as 'train.learning_rate=3e-4'
 ) -> Recipe:
     "The recipe in a file. Raises `RecipeError` with every problem, or one that says why the file can't be read."
-    if isinstance(source, Mapping): return override(Recipe(**source), *assignments)
-    try: data = yaml.load(Path(source).read_text(encoding="utf-8"), _Loader)
+    if isinstance(source, Mapping): return override(Recipe(**{str(k): v for k, v in source.items()}), *assignments)
+    try:
+        text = Path(source).read_text(encoding="utf-8")
+        data = yaml.load(text, _Loader)
     except FileNotFoundError: raise RecipeError(Problem("there is no such file", "`ftwb recipe > recipe.yaml` writes one to start from.", file=str(source))) from None
     except (OSError, UnicodeDecodeError) as error: raise RecipeError(Problem(f"can't be read: {error}", file=str(source))) from None
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else None
         raise RecipeError(Problem(f"is not valid YAML: {error.problem}", file=str(source), line=line)) from None
+    except yaml.reader.ReaderError as error:
+        line = text[: error.position].count("\n") + 1
+        raise RecipeError(Problem(f"is not valid YAML: the character U+{error.character:04X} is not allowed", "Take it out.", file=str(source), line=line)) from None
     if not isinstance(data, Mapping): raise RecipeError(Problem("holds no recipe", "It needs sections such as `model:` and `data:`.", file=str(source)))
     return override(Recipe(**{str(k): v for k, v in data.items()}), *assignments)
 

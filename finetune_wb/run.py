@@ -11,6 +11,7 @@ import datetime
 import json
 import os
 import re
+import shutil
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -112,12 +113,15 @@ def create_run(
     stem = run_id or f"{datetime.datetime.now():%Y%m%d-%H%M%S}-{model}-{recipe.method.name}"
     for attempt in range(1 if named else 100):
         folder = runs_folder(runs_dir) / (stem if attempt == 0 else f"{stem}-{attempt + 1}")
+        made = False
         try:
             folder.mkdir(parents=True)
+            made = True
             (folder / "recipe.yaml").write_text(to_yaml(recipe), encoding="utf-8")
             return Run(folder)
         except FileExistsError: continue
         except OSError as error:
+            if made: shutil.rmtree(folder, ignore_errors=True)
             raise RunError(Problem(f"can't make a run folder: {error.strerror}", "Choose another place with runs_dir, or make room.", file=str(folder))) from None
     raise RunError(Problem("this run exists already", "Nothing in it was touched. Choose another run_id, or leave it out.", file=str(folder)))
 
@@ -136,5 +140,5 @@ def open_run(
     if run == "last" and known: return known[0]
     here = runs_folder(runs_dir)
     for folder in (here / str(run), Path(run)):
-        if (folder / "recipe.yaml").is_file(): return Run(folder)
+        if os.path.isfile(folder / "recipe.yaml"): return Run(folder)  # unlike Path.is_file, False for a name that is too long
     raise RunError(Problem("there is no such run", nearest(str(run), [k.id for k in known]), file=str(here / str(run))))
