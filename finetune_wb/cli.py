@@ -90,11 +90,14 @@ def runs(runs_dir: RunsDir = None):
     from finetune_wb.run import runs as all_runs
     rows = []
     for run in all_runs(runs_dir):
-        try: model, method = run.recipe.model.id, run.recipe.method.name
-        except WorkbenchError: model = method = "?"
-        accuracy = (run.metrics or {}).get("accuracy")
-        rows.append([run.id, run.state, model, method, "" if accuracy is None else f"{accuracy:.2%}"])
+        read = (lambda: run.state, lambda: run.recipe.model.id, lambda: run.recipe.method.name, lambda: f"{run.metrics['accuracy']:.2%}" if run.metrics else "")
+        rows.append([run.id, *map(_or_unknown, read)])
     _table(["run", "state", "model", "method", "test accuracy"], rows)
+
+def _or_unknown(read) -> str:
+    "What `read()` gives; `?` where a run's file is damaged, so that one run does not hide the others."
+    try: return read()
+    except WorkbenchError: return "?"
 
 @app.command()
 def show(run: RunName, runs_dir: RunsDir = None):
