@@ -10,7 +10,7 @@ __all__ = ['app', 'RunsDir', 'RunId', 'Overrides', 'RecipeFile', 'RunName', 'rec
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -20,9 +20,9 @@ from .errors import WorkbenchError, plain
 app = typer.Typer(help="Fine-tune a pre-trained model and find out whether it was worth it.", no_args_is_help=True,
                   add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
-RunsDir = Annotated[Optional[Path], typer.Option(help="Folder of all runs; the default is FTWB_RUNS of the environment, else ./runs.")]
-RunId = Annotated[Optional[str], typer.Option(help="Name of the new run folder; without it one is made of time, model and method.")]
-Overrides = Annotated[Optional[list[str]], typer.Argument(help="Fields to change, such as train.learning_rate=3e-4 (see `ftwb fields`).")]
+RunsDir = Annotated[Path | None, typer.Option(help="Folder of all runs; the default is FTWB_RUNS of the environment, else ./runs.")]
+RunId = Annotated[str | None, typer.Option(help="Name of the new run folder; without it one is made of time, model and method.")]
+Overrides = Annotated[list[str] | None, typer.Argument(help="Fields to change, such as train.learning_rate=3e-4 (see `ftwb fields`).")]
 RecipeFile = Annotated[Path, typer.Argument(help="A recipe; `ftwb recipe > recipe.yaml` writes one.")]
 RunName = Annotated[str, typer.Argument(help="A run id, the path of a run folder, or `last`.")]
 
@@ -84,19 +84,19 @@ def _verdict(verdict) -> None:
     _table(head, rows)
     typer.echo(plain(verdict.sentence))
 
+# %% ../nbs/81_cli.ipynb #3f83d553
 @app.command()
 def runs(runs_dir: RunsDir = None):
     "List all runs, newest first."
     from finetune_wb.run import runs as all_runs
-    rows = []
-    for run in all_runs(runs_dir):
-        read = (lambda: run.state, lambda: run.recipe.model.id, lambda: run.recipe.method.name, lambda: f"{run.metrics['accuracy']:.2%}" if run.metrics else "")
-        rows.append([run.id, *map(_or_unknown, read)])
+    reads = (lambda run: run.state, lambda run: run.recipe.model.id, lambda run: run.recipe.method.name,
+             lambda run: f"{run.metrics['accuracy']:.2%}" if run.metrics else "")
+    rows = [[run.id, *(_or_unknown(read, run) for read in reads)] for run in all_runs(runs_dir)]
     _table(["run", "state", "model", "method", "test accuracy"], rows)
 
-def _or_unknown(read) -> str:
-    "What `read()` gives; `?` where a run's file is damaged, so that one run does not hide the others."
-    try: return read()
+def _or_unknown(read, run) -> str:
+    "What `read(run)` gives; `?` where a run's file is damaged, so that one run does not hide the others."
+    try: return read(run)
     except WorkbenchError: return "?"
 
 @app.command()
@@ -117,12 +117,13 @@ def show(run: RunName, runs_dir: RunsDir = None):
     rows += [[f"test {k}", f"{v:.4f}"] for k, v in (opened.metrics or {}).items() if isinstance(v, float)]
     _table(["", opened.id], rows)
 
+# %% ../nbs/81_cli.ipynb #373d4989
 @app.command()
 def notebook(
     path: Annotated[Path, typer.Argument(help="The notebook to run, such as nbs/recipes/finetune.ipynb.")],
     overrides: Overrides = None,
-    recipe: Annotated[Optional[Path], typer.Option(help="A recipe; without it the notebook's default.")] = None,
-    output: Annotated[Optional[Path], typer.Option(help="Where the executed copy goes; the default is beside the run folder.")] = None,
+    recipe: Annotated[Path | None, typer.Option(help="A recipe; without it the notebook's default.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Where the executed copy goes; the default is beside the run folder.")] = None,
     runs_dir: RunsDir = None, run_id: RunId = None,
 ):
     "Run a recipe notebook with papermill and keep the executed copy."

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .copies import copy_groups, copy_key
-from ..errors import DataError, Problem, Problems, nearest, plain, shown
+from ..errors import DataError, Problems, nearest, plain, shown
 from ..recipe import DataSpec
 
 if TYPE_CHECKING: from pandas import DataFrame
@@ -178,7 +178,7 @@ def _check_contradictions(rows: "DataFrame", source: str, problems: Problems) ->
 def _check_groups(rows: "DataFrame", needed: int, problems: Problems) -> None:
     "Classes with fewer different texts than splits to be in."
     groups = rows.groupby("label", sort=True).agg(n=("key", "size"), texts=("key", "nunique"), origin=("origin", "first"))
-    for label, n, texts, origin in groups[groups.texts < needed].itertuples():
+    for label, n, _, origin in groups[groups.texts < needed].itertuples():
         what = "the class has one row" if n == 1 else f"all {n} rows of the class have the same text"
         problems.add(f"{what}, which can't be both learnt and measured", _TOO_FEW, file=origin, field="label", value=label)
 

@@ -6,6 +6,8 @@
 __all__ = ['pool', 'ClassifierConfig', 'SequenceClassifier', 'new_classifier', 'encoder_layers']
 
 # %% ../../nbs/22_models.classifier.ipynb #2799c8e7
+from copy import deepcopy
+
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy, normalize
@@ -90,10 +92,11 @@ def new_classifier(
 ) -> SequenceClassifier:
     "A classifier on `encoder` with a head of zeros: every class equally likely until it is fitted."
     if len(label_names) < 2: raise ModelError(Problem("a classifier needs at least two classes", value=list(label_names)))
-    config = ClassifierConfig(encoder.config, pooling, feature_scale, head_dropout, id2label=dict(enumerate(label_names)),
+    attention = encoder.config._attn_implementation
+    config = ClassifierConfig(deepcopy(encoder.config), pooling, feature_scale, head_dropout, id2label=dict(enumerate(label_names)),
                               label2id={name: i for i, name in enumerate(label_names)}, pad_token_id=encoder.config.pad_token_id)
-    config._attn_implementation = encoder.config._attn_implementation
     with torch.device("meta"): model = SequenceClassifier(config)
+    model.config._attn_implementation = attention  # building chose one of its own
     if getattr(encoder, "pooler", None) is not None: encoder.pooler = None
     model.encoder, model.classifier = encoder, nn.Linear(config.hidden_size, len(label_names))
     nn.init.zeros_(model.classifier.weight)

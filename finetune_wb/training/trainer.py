@@ -117,6 +117,7 @@ class BudgetTrainer(Trainer):
     def get_train_dataloader(self): return self._loader(self.train_dataset, self.tokens_per_batch)
     def get_eval_dataloader(self, eval_dataset=None): return self._loader(eval_dataset or self.eval_dataset, 4 * self.tokens_per_batch)
 
+# %% ../../nbs/42_training.trainer.ipynb #7c2f3ee9
 class _FirstBest(TrainerCallback):
     "Makes the weights at step 0 the best so far."
 
@@ -134,6 +135,16 @@ class _Patience(EarlyStoppingCallback):
         self.early_stopping_patience_counter = self.early_stopping_patience_counter + 1 if worse else 0
         if not worse: self.best = metric_value
 
+def _trainer(model, task, tokenizer, train_rows: Encoded, valid_rows: Encoded, spec: TrainSpec, arguments: TrainingArguments, callback: TrainerCallback) -> BudgetTrainer:
+    "A trainer whose loss weighs rows alike and whose only voice is `callback`."
+    rows_per_batch = len(train_rows) / len(TokenBudgetSampler(train_rows.lengths, spec.tokens_per_batch, 0))
+    loss = task.loss(spec.label_smoothing_factor, rows_per_batch * spec.gradient_accumulation_steps)
+    trainer = BudgetTrainer(model=model, args=arguments, train_dataset=train_rows, eval_dataset=valid_rows, compute_loss_func=loss,
+                            data_collator=DataCollatorWithPadding(tokenizer), compute_metrics=task.metrics, callbacks=[callback])
+    trainer.tokens_per_batch = spec.tokens_per_batch
+    trainer.remove_callback(PrinterCallback)  # it prints every log; ours are events and one bar
+    return trainer
+
 def fine_tune(
     model,  # with requires_grad set; its weights are the best on valid afterwards
     task,  # gives loss and metrics
@@ -146,14 +157,9 @@ def fine_tune(
     tensorboard: Path,  # folder of the event files
 ) -> dict:
     "Trains and returns `best_step`, `steps` and the valid metrics at the start and of the best weights."
-    rows_per_batch = len(train_rows) / len(TokenBudgetSampler(train_rows.lengths, spec.tokens_per_batch, 0))
-    loss = task.loss(spec.label_smoothing_factor, rows_per_batch * spec.gradient_accumulation_steps)
     with Progress(1, "train") as bar:
         callback = RunCallback(log, tensorboard, bar)
-        trainer = BudgetTrainer(model=model, args=arguments, train_dataset=train_rows, eval_dataset=valid_rows, compute_loss_func=loss,
-                                data_collator=DataCollatorWithPadding(tokenizer), compute_metrics=task.metrics, callbacks=[callback])
-        trainer.tokens_per_batch = spec.tokens_per_batch
-        trainer.remove_callback(PrinterCallback)  # it prints every log; ours are events and one bar
+        trainer = _trainer(model, task, tokenizer, train_rows, valid_rows, spec, arguments, callback)
         try:
             start = trainer.evaluate()
             first = Path(arguments.output_dir) / "checkpoint-0"
