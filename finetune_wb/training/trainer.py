@@ -14,6 +14,7 @@ from transformers import DataCollatorWithPadding, EarlyStoppingCallback, Printer
 
 from ..errors import Problem, Problems, RecipeError, TrainingError, nearest
 from ..events import EventLog
+from ..machine import device
 from ..progress import Progress
 from ..recipe import TrainSpec
 from ..tasks.metrics import METRICS
@@ -21,18 +22,42 @@ from .encode import Encoded, TokenBudgetSampler
 
 # %% ../../nbs/42_training.trainer.ipynb #a7a64bb4
 _OURS = {"output_dir": "the run folder", "hub_token": "the environment (HF_TOKEN)", "push_to_hub": "the run folder", "report_to": "train.report_to",
-         "per_device_train_batch_size": "train.tokens_per_batch", "use_cpu": "the machine", "save_strategy": "the run folder", "resume_from_checkpoint": "the run folder"}
+         "per_device_train_batch_size": "train.tokens_per_batch", "use_cpu": "the machine", "dataloader_pin_memory": "the machine",
+         "warmup_steps": "train.warmup_ratio", "greater_is_better": "train.metric_for_best_model", "disable_tqdm": "this project's own bar",
+         **dict.fromkeys(("eval_strategy", "eval_steps"), "train.evals_per_epoch"),
+         **dict.fromkeys(("save_strategy", "save_only_model", "save_total_limit", "load_best_model_at_end", "resume_from_checkpoint"), "the run folder"),
+         **dict.fromkeys(("remove_unused_columns", "label_names", "logging_nan_inf_filter", "include_num_input_tokens_seen"), "this project's loop")}
+
+def _fits(value, default) -> bool:
+    "Whether `value` is of the kind of upstream's `default`; numbers are one kind, and text or null take anything."
+    if isinstance(default, bool): return isinstance(value, bool)
+    return not isinstance(default, (int, float)) or (isinstance(value, (int, float)) and not isinstance(value, bool))
+
+def _check_trackers(names: tuple[str, ...], problems: Problems) -> None:
+    "Notes the trackers that transformers does not know or that are not installed."
+    from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK, get_available_reporting_integrations
+    available = get_available_reporting_integrations()
+    for name in names:
+        where = {"field": "train.report_to", "value": name}
+        if name not in INTEGRATION_TO_CALLBACK: problems.add("is no tracker of transformers", nearest(name, sorted(INTEGRATION_TO_CALLBACK)), **where)
+        elif name not in available: problems.add("this tracker is not installed", "Install its package with pip, or leave it out.", **where)
 
 def check_extra(train: TrainSpec) -> None:
-    "Raises `RecipeError` with every name in `train.extra` that upstream does not know or that is ours."
-    known = {f.name for f in fields(TrainingArguments)}
+    "Raises `RecipeError` with everything in `train.extra` and `train.report_to` that upstream does not know or take, or that is ours."
+    known = {f.name: f.default for f in fields(TrainingArguments)}
     problems = Problems(RecipeError)
-    for name in train.extra:
+    _check_trackers(train.report_to, problems)
+    for name, value in train.extra.items():
         where = {"field": f"train.extra.{name}"}
         if name in _OURS: problems.add(f"is decided by {_OURS[name]}", "Leave it out.", **where)
         elif name in TrainSpec.model_fields: problems.add("has a field of its own", f"Set train.{name}.", **where)
         elif name not in known: problems.add("is no argument of transformers.TrainingArguments", nearest(name, known), **where)
+        elif not _fits(value, known[name]): problems.add(f"has the wrong type, upstream's default is {known[name]}", "Write the value without quotes.", value=value, **where)
     problems.check()
+    if not train.extra: return
+    try: TrainingArguments(output_dir="unused", use_cpu=device() == "cpu", report_to="none", **train.extra)
+    except (TypeError, ValueError) as error:
+        raise RecipeError(Problem(f"transformers does not take it: {str(error).rstrip('.')}", field="train.extra", value=train.extra)) from None
 
 def training_arguments(
     train: TrainSpec,
@@ -113,6 +138,10 @@ class BudgetTrainer(Trainer):
         sampler = TokenBudgetSampler(rows.lengths, budget, self.args.seed)
         loader = DataLoader(rows, batch_sampler=sampler, collate_fn=self.data_collator, pin_memory=self.args.dataloader_pin_memory)
         return self.accelerator.prepare(loader)
+
+    def _save(self, output_dir=None, state_dict=None):
+        super()._save(output_dir, state_dict)
+        (Path(output_dir or self.args.output_dir) / "training_args.bin").unlink(missing_ok=True)  # a pickle with paths of this machine
 
     def get_train_dataloader(self): return self._loader(self.train_dataset, self.tokens_per_batch)
     def get_eval_dataloader(self, eval_dataset=None): return self._loader(eval_dataset or self.eval_dataset, 4 * self.tokens_per_batch)
