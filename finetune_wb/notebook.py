@@ -20,9 +20,9 @@ def _position(folder: Path) -> tuple[float, str]:
     "Share done and what is being done, from a run's events."
     events = read_events(folder / "events.jsonl", "state", "metric", "evaluation")
     stages = [e for e in events if e["kind"] == "state" and "stage" in e]
-    if not stages: return 0.02, "data"
+    if not stages: return 0.0, "data"  # nothing yet to judge the time left by
     stage, steps = stages[-1]["stage"], stages[-1].get("steps")
-    if stage == "probe": return 0.05, "frozen features"
+    if stage == "probe": return 0.0, "frozen features"
     if stage == "evaluate": return 0.9, "evaluate"
     done = max((e["step"] for e in events if e["kind"] == "metric"), default=0)
     return 0.15 + 0.75 * done / max(steps or 1, 1), f"fine-tune, step {done} of {steps}"
@@ -67,7 +67,8 @@ def _execute(notebook: Path, output: Path, parameters: dict) -> None:
     import logging
     import papermill
     logging.getLogger("papermill").setLevel(logging.ERROR)
-    try: papermill.execute_notebook(notebook, output, parameters=parameters, progress_bar=False, cwd=str(notebook.parent), store_widget_state=False)
+    try: papermill.execute_notebook(notebook, output, parameters=parameters, progress_bar=False, cwd=str(notebook.parent),
+                                      store_widget_state=False, extra_arguments=["--IPKernelApp.log_level=40"])
     except papermill.exceptions.PapermillExecutionError as error:
         kind = error.ename if error.ename.endswith("Error") else "error"
         raise RunError(Problem(f"a cell failed with {kind}:\n{error.evalue}\n", "The executed copy shows where.", file=str(output))) from None

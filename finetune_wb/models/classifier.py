@@ -75,7 +75,8 @@ class SequenceClassifier(PreTrainedModel):
 
     def forward(self, input_ids=None, attention_mask=None, labels=None, **kwargs) -> SequenceClassifierOutput:
         "Logits (batch, classes); with `labels` (batch,) also their mean cross-entropy in nats."
-        logits = self.classifier(self.dropout(self.features(input_ids, attention_mask))).float()
+        features = self.dropout(self.features(input_ids, attention_mask))
+        with torch.autocast(features.device.type, enabled=False): logits = self.classifier(features)  # 3 digits of bf16 would not do
         loss = None if labels is None else cross_entropy(logits, labels)
         return SequenceClassifierOutput(loss=loss, logits=logits)
 
