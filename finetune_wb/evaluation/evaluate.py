@@ -12,7 +12,7 @@ import numpy as np
 
 from ..data.load import load_data
 from ..data.split import Dataset
-from ..errors import DataError, Problem
+from ..errors import DataError, Problem, RunError
 from .baselines import few_shot, few_shot_rows, label_prompts, majority, zero_shot
 from .metrics import classification_metrics, confident_mistakes
 from .report import ReportContent, write_report
@@ -83,7 +83,10 @@ def _times_measured(run: Run) -> int:
     "How many other runs beside this one were evaluated on the same test split."
     mine = run.record["data"]["split_fingerprint"]
     others = [other for other in runs(run.folder.parent) if other.folder != run.folder and (other.evaluation / "verdict.json").exists()]
-    return sum((other.record.get("data") or {}).get("split_fingerprint") == mine for other in others)
+    def split_of(other: Run) -> str | None:
+        try: return (other.record.get("data") or {}).get("split_fingerprint")
+        except RunError: return None  # a damaged neighbour is not counted
+    return sum(split_of(other) == mine for other in others)
 
 def _write_predictions(path: Path, data: Dataset, probabilities: np.ndarray) -> None:
     "One JSON line a test row: origin, label, prediction, confidence; no text, which stays where it came from."
