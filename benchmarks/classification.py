@@ -7,7 +7,7 @@ runs can be collected one by one:
     python benchmarks/classification.py --only ours embeddings           # some
     python benchmarks/classification.py --only trainer-5e-5 --cap 1800   # at most half an hour of training
     python benchmarks/classification.py --table                          # only write the table again
-    python benchmarks/classification.py --every 25 --steps 4 --log /tmp/try.jsonl   # try it out
+    python benchmarks/classification.py --every 25 --steps 4 --log try.jsonl   # try it out
 """
 
 import argparse
@@ -56,6 +56,7 @@ run is a process of its own, contenders took turns; medians (range) over runs.
   frozen features, and the finished run; what lies between them was not looked at, so its seconds are if anything too many.
   It never reads the test rows while it trains; (a) is stopped by them, which favours it.
 - *times faster*: seconds to {target:.1%} of the faster (a) over this one's. ≥: (a) had not got there when it was cut off.
+  Only where most runs got there.
 - (x): extrapolated from a few steps. –: not measured. not: not reached.
 """
 
@@ -92,6 +93,12 @@ def reached(record: dict, target: float) -> float | None:
     return next((seconds for seconds, _, accuracy in record["curve"] if accuracy is not None and accuracy >= target), None)
 
 
+def typical(runs: list[dict], target: float) -> float | None:
+    "Median seconds to the target, if most runs got there."
+    times = [reached(r, target) for r in runs]
+    return median(times) if 2 * sum(t is not None for t in times) > len(times) else None
+
+
 def to_target(runs: list[dict], target: float) -> str:
     "Median seconds, how often it was reached where not always, or how long it was tried in vain."
     if all(r["curve"][-1][2] is None for r in runs):
@@ -104,10 +111,10 @@ def to_target(runs: list[dict], target: float) -> str:
 
 def faster(runs: list[dict], peers: list[list[dict]], target: float) -> str:
     "How many times sooner than the fastest of `peers` these runs reach the target."
-    own = median([reached(r, target) for r in runs])
+    own = typical(runs, target)
     if own is None or not peers:
         return "–"
-    done = [median([reached(r, target) for r in peer]) for peer in peers]
+    done = [typical(peer, target) for peer in peers]
     if any(done):
         return f"{min(t for t in done if t) / own:.1f}×"
     return f"≥ {min(median([r['curve'][-1][0] for r in peer]) for peer in peers) / own:.1f}×"

@@ -16,6 +16,7 @@ FTWB = shutil.which("ftwb", path=str(Path(sys.executable).parent)) or "ftwb"
 COMMANDS = {
     "python -c pass": [sys.executable, "-c", "pass"],
     "import finetune_wb": [sys.executable, "-c", "import finetune_wb"],
+    "from finetune_wb import load_recipe, train": [sys.executable, "-c", "from finetune_wb import load_recipe, train"],
     "ftwb --help": [FTWB, "--help"],
     "import torch": [sys.executable, "-c", "import torch"],
     "from transformers import Trainer": [sys.executable, "-c", "from transformers import Trainer"],
