@@ -24,6 +24,7 @@ def _clock(seconds: float) -> str:
 
 class Progress:
     "`with Progress(total, title) as bar: bar.update(done, note)`; shows share, time spent and time left."
+    _line = None, None  # notebook cell and the one line in it, which all bars of that cell share
 
     def __init__(
         self,
@@ -33,7 +34,7 @@ class Progress:
     ):
         self.total, self.title, self.every = max(total, 1), title, every
         self.place, self.start = _place(), time.monotonic()
-        self._next, self._bar, self._display, self._begun, self.last = self.start, None, None, False, ""
+        self._next, self._bar, self._begun, self.last = self.start, None, False, ""
 
     def __enter__(self):
         if self.place == "terminal":
@@ -60,11 +61,13 @@ class Progress:
         self._begun = True
         self._next = time.monotonic() + (0.5 if self.place == "notebook" else self.every)
         if self.place == "notebook":
+            from IPython import get_ipython
             from IPython.display import Pretty, display
             bar = "█" * round(20 * done / self.total)
             shown = Pretty(f"{bar:░<20} {self.text(done, self.last)}")
-            if self._display is None: self._display = display(shown, display_id=True)
-            else: self._display.update(shown)
+            cell = getattr(get_ipython(), "execution_count", id(self))
+            if Progress._line[0] == cell: Progress._line[1].update(shown)
+            else: Progress._line = cell, display(shown, display_id=True)
         elif self.place == "lines": print(self.text(done, self.last), file=sys.stderr, flush=True)
 
     def __exit__(self, *_):
