@@ -56,7 +56,7 @@ class Dataset:
         return "\n".join(["| data | |", "|-|-|", *(f"| {_markdown(name)} | {_markdown(value)} |" for name, value in self._facts())])
 
     def _repr_html_(self) -> str:
-        rows = "".join(f"<tr><th>{escape(plain(name))}</th><td>{escape(plain(value))}</td></tr>" for name, value in self._facts())
+        rows = "".join(f"<tr><th style='text-align:left'>{escape(plain(name))}</th><td style='text-align:left'>{escape(plain(value))}</td></tr>" for name, value in self._facts())
         return f"<table>{rows}</table>"
 
 # %% ../../nbs/13_data.split.ipynb #75392e44
