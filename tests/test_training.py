@@ -333,6 +333,14 @@ def test_tensorboard_files_hold_the_same_numbers_as_the_events(trained):
     assert {point.step: point.value for point in board.Scalars("valid/loss")} == {step: pytest.approx(event["valid_loss"], rel=1e-6) for step, event in seen.items()}
 
 
+@pytest.mark.parametrize("kind", ["bert", "gpt2"])
+def test_upstream_does_not_warn_into_the_terminal(tiny_model, tmp_path, recwarn, kind):
+    from finetune_wb.training.saved import load_trained
+
+    load_trained(train(recipe_for(tiny_model(kind), "lora", max_steps=1), ROWS, tmp_path, "one"))
+    assert not [str(w.message) for w in recwarn if w.filename.find("/transformers/") + w.filename.find("/peft/") > -2]
+
+
 def test_cut_rows_are_counted(tiny_model, tmp_path):
     rows = [{**row, "text": row["text"] + " cat" * 70} if i % 2 else row for i, row in enumerate(ROWS)]
     run = train(recipe_for(tiny_model("bert"), "probe"), rows, tmp_path, "one")

@@ -10,6 +10,7 @@ __all__ = ['read_header', 'quiet', 'load_tokenizer', 'pooling_of', 'check_model'
 import json
 import math
 import re
+import warnings
 from collections.abc import Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePath
@@ -87,12 +88,16 @@ def _check_weights(source: ModelSource, spec: ModelSpec, problems: Problems) -> 
 # %% ../../nbs/21_models.load.ipynb #30521f05
 @contextmanager
 def quiet():
-    "transformers without its reports and progress bars, and afterwards as it was."
+    "transformers and peft without reports, progress bars and warnings to each other, and afterwards as they were."
     from transformers.utils import logging
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    try: yield
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            warnings.filterwarnings("ignore", message="fan_in_fan_out")  # peft sets it right itself
+            yield
     finally:
         logging.set_verbosity(level)
         if bars: logging.enable_progress_bar()

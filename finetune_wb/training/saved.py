@@ -46,7 +46,7 @@ def _adapted(run: Run, config, attn_implementation: str):
     encoder = load_encoder(source, run.recipe.model, attn_implementation=attn_implementation)
     names = tuple(config.id2label[i] for i in range(len(config.id2label)))
     base = new_classifier(encoder, names, config.pooling, config.head_dropout, config.feature_scale)
-    return PeftModel.from_pretrained(base, run.model_folder)
+    with quiet(): return PeftModel.from_pretrained(base, run.model_folder)
 
 def load_trained(
     run: Run,

@@ -140,7 +140,7 @@ def _learn(job: Job, run: Run) -> dict:
     if recipe.method.name == "probe" or recipe.method.probe_first:
         with Cost() as spent: result["probe"] = _fit_probe(job, model, task, run)
         cost["probe"] = {"seconds": spent.seconds, "peak_mb": spent.peak_rss_mb}
-    model = apply_method(model, recipe.method)
+    with quiet(): model = apply_method(model, recipe.method)
     result["trainable"], result["parameters"] = trainable(model)
     if recipe.method.name != "probe":
         kept = run.folder / "checkpoints"

@@ -59,6 +59,7 @@ def check_extra(train: TrainSpec) -> None:
     except (TypeError, ValueError) as error:
         raise RecipeError(Problem(f"transformers does not take it: {str(error).rstrip('.')}", field="train.extra", value=train.extra)) from None
 
+# %% ../../nbs/42_training.trainer.ipynb #b920e86e
 def training_arguments(
     train: TrainSpec,
     folder: str | Path,  # for the weights kept while training
