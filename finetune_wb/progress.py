@@ -61,13 +61,11 @@ class Progress:
         self._begun = True
         self._next = time.monotonic() + (0.5 if self.place == "notebook" else self.every)
         if self.place == "notebook":
-            from IPython import get_ipython
-            from IPython.display import Pretty, display
-            bar = "█" * round(20 * done / self.total)
-            shown = Pretty(f"{bar:░<20} {self.text(done, self.last)}")
+            from IPython import display, get_ipython
+            shown = display.Pretty(f"{'█' * round(20 * done / self.total):░<20} {self.text(done, self.last)}")
             cell = getattr(get_ipython(), "execution_count", id(self))
             if Progress._line[0] == cell: Progress._line[1].update(shown)
-            else: Progress._line = cell, display(shown, display_id=True)
+            else: Progress._line = cell, display.display(shown, display_id=True)
         elif self.place == "lines": print(self.text(done, self.last), file=sys.stderr, flush=True)
 
     def __exit__(self, *_):
