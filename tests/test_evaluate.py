@@ -263,7 +263,7 @@ def test_other_runs_on_this_split_are_counted(tiny_model, tmp_path, real_report)
     other = train(recipe, rows[:120], tmp_path, "other")
     evaluate(other)
     assert counted == [0, 1] and other.metrics["other_runs_on_this_split"] == 0
-    assert "were measured on this test split" in (tmp_path / "two/report.html").read_text()
+    assert "1 other run was measured here on this test split" in (tmp_path / "two/report.html").read_text()
 
 
 @pytest.mark.parametrize("name, content", [("record.json", "{"), ("record.json", "[]"), ("recipe.yaml", "a: [")])

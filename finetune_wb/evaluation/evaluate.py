@@ -137,7 +137,7 @@ def _content(run: Run, data: Dataset, tuned: np.ndarray, metrics: dict, result: 
              "command line": f"ftwb train recipe.yaml --run-id again\nftwb evaluate again   # recipe.yaml is in {run.id}/",
              "papermill": "ftwb notebook nbs/recipes/finetune.ipynb --recipe recipe.yaml"}
     others = metrics["other_runs_on_this_split"]
-    notes = [*record["data"]["notes"], *([f"{others} other runs here were measured on this test split; the best of several looks better than it is."] if others else [])]
+    notes = [*record["data"]["notes"], *([f"{others} other {'run was' if others == 1 else 'runs were'} measured here on this test split; the best of several looks better than it is."] if others else [])]
     return ReportContent(
         title=f"{Path(record['model']['id']).name} · {recipe.method.name} · {_short(record['data']['source'])}", verdict=result, metrics=metrics, events=run.events(),
         best_step=record["result"].get("fine_tune", {}).get("best_step"), metric=recipe.train.metric_for_best_model,

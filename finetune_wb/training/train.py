@@ -8,6 +8,7 @@ __all__ = ['DEFAULT_MAX_LENGTH', 'SHORT_ROWS', 'Job', 'prepare', 'train']
 # %% ../../nbs/44_training.train.ipynb #3bdf2908
 import datetime
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -178,8 +179,10 @@ def train(
     try: outcome = _learn(job, run)
     except BaseException as error:
         ended = "stopped" if isinstance(error, KeyboardInterrupt) else "failed"
-        _end(run, ended, f"{type(error).__name__}: {error}")
-        raise
+        with suppress(OSError): _end(run, ended, f"{type(error).__name__}: {error}")  # a full disk may not even take that
+        if not isinstance(error, OSError): raise
+        problem = Problem(f"training could not write or read a file: {error.strerror or error}", "Make room or mend the disk, then train again.", file=error.filename or str(run.folder))
+        raise TrainingError(problem) from error
     write_json(run.folder / "record.json", {**job.record, **outcome})
     _end(run, "finished")
     return run

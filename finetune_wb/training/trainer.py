@@ -113,7 +113,7 @@ class RunCallback(TrainerCallback):
 
     def _stop(self, broken: list[str], values: dict, state) -> None:
         "Says what is not finite and raises."
-        cure = "Lower train.learning_rate, set train.bf16=false, or look for damaged weights; the best weights so far were kept."
+        cure = "Lower train.learning_rate, set train.bf16=false, or look for damaged weights; nothing was saved over."
         problem = Problem(f"{broken[0]} is {values[broken[0]]} at step {state.global_step}: training stopped", cure)
         self.log.write("alert", step=state.global_step, message=str(problem))
         raise TrainingError(problem)
