@@ -107,12 +107,14 @@ def _keep_rows(dataset: Dataset, folder: Path) -> None:
 # %% ../../nbs/44_training.train.ipynb #0cfde7ce
 def _fit_probe(job: Job, model, task, run: Run):
     "The head on frozen features, chosen on valid; None when the recipe starts without."
-    from finetune_wb.tasks.metrics import quick_metrics
+    from finetune_wb.tasks.metrics import METRICS, quick_metrics
     from finetune_wb.training.probe import embed, fit_head, set_head
     from finetune_wb.training.saved import save_head
     place = (job.tokenizer.pad_token_id, job.settings["device"], job.settings["bf16"])
     train, valid = (embed(model, rows, *place, title=f"embed {name}") for rows, name in ((job.train_rows, "train"), (job.valid_rows, "valid")))
-    judge = lambda head: -quick_metrics(head.probabilities(valid), job.valid_rows.label_ids)["loss"]  # steadier than accuracy on few rows
+    metric = METRICS[job.recipe.train.metric_for_best_model]
+    sign = 1 if metric.greater_is_better else -1
+    judge = lambda head: sign * quick_metrics(head.probabilities(valid), job.valid_rows.label_ids)[metric.name]
     head = fit_head(train, job.train_rows.label_ids, len(task.label_names), judge)
     set_head(model, head)
     save_head(head, run.folder / "probe")
