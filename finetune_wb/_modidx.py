@@ -389,7 +389,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
             'finetune_wb.machine': { 'finetune_wb.machine.Cost': ('machine.html#cost', 'finetune_wb/machine.py'),
                                      'finetune_wb.machine.Cost.__enter__': ('machine.html#cost.__enter__', 'finetune_wb/machine.py'),
                                      'finetune_wb.machine.Cost.__exit__': ('machine.html#cost.__exit__', 'finetune_wb/machine.py'),
-                                     'finetune_wb.machine.Cost._reset_gpu': ('machine.html#cost._reset_gpu', 'finetune_wb/machine.py'),
+                                     'finetune_wb.machine.Cost._look': ('machine.html#cost._look', 'finetune_wb/machine.py'),
                                      'finetune_wb.machine.Cost._watch': ('machine.html#cost._watch', 'finetune_wb/machine.py'),
                                      'finetune_wb.machine._bf16_speedup': ('machine.html#_bf16_speedup', 'finetune_wb/machine.py'),
                                      'finetune_wb.machine._processor': ('machine.html#_processor', 'finetune_wb/machine.py'),

@@ -83,33 +83,30 @@ def bf16_is_faster() -> bool:
 
 # %% ../nbs/04_machine.ipynb #3da02065
 class Cost:
-    "Times a `with` block and watches its memory: `seconds`, `peak_mb` (MB above the start) and `peak_rss_mb` (MB in all)."
+    "Times a `with` block and watches its memory: `seconds` and `peak_mb` (MB, of the GPU or else of the whole process)."
 
     def __enter__(self):
         import psutil
-        self._process, self._done = psutil.Process(), threading.Event()
-        self._start, self._before = time.perf_counter(), self._process.memory_info().rss
-        self._peak = self._before
-        self._gpu = device() == "cuda"
-        if self._gpu: self._reset_gpu()
+        self._process, self._done, self._gpu = psutil.Process(), threading.Event(), device() == "cuda"
+        if self._gpu:
+            import torch
+            torch.cuda.reset_peak_memory_stats()
+        self._start, self._peak = time.perf_counter(), 0
+        self._look()
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
         return self
 
-    def _reset_gpu(self) -> None:
-        import torch
-        torch.cuda.reset_peak_memory_stats()
+    def _look(self) -> None: self._peak = max(self._peak, self._process.memory_info().rss)
 
     def _watch(self) -> None:
-        while not self._done.wait(0.05): self._peak = max(self._peak, self._process.memory_info().rss)
+        while not self._done.wait(0.05): self._look()
 
     def __exit__(self, *_):
         self._done.set()
         self._thread.join()
-        self._peak = max(self._peak, self._process.memory_info().rss)
-        self.seconds = time.perf_counter() - self._start
-        self.peak_rss_mb = self._peak / 1e6
-        self.peak_mb = (self._peak - self._before) / 1e6
+        self._look()
+        self.seconds, self.peak_mb = time.perf_counter() - self._start, self._peak / 1e6
         if self._gpu:
             import torch
             self.peak_mb = torch.cuda.max_memory_allocated() / 1e6

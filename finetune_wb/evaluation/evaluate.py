@@ -63,7 +63,7 @@ def baseline_probabilities(
     read = lambda texts, title: embed(model, encode(tokenizer, list(texts), settings["max_length"]), tokenizer.pad_token_id, settings["device"], settings["bf16"], title)
     with Cost() as shared: features = read(data.test["text"], "embed test")
 
-    fitted = run.record["cost"].get("probe", {"seconds": 0.0, "peak_mb": shared.peak_rss_mb})
+    fitted = run.record["cost"].get("probe", {"seconds": 0.0, "peak_mb": shared.peak_mb})
 
     def add(name, probabilities, own_seconds):
         found[name], seconds[name], memory[name] = probabilities, shared.seconds + own_seconds, fitted["peak_mb"]
@@ -116,12 +116,12 @@ def evaluate(
     with Cost() as compared: baselines, seconds, memory = baseline_probabilities(run, data, tokenizer)
     trained = run.record["cost"].values()
     seconds["tuned"] = spent.seconds + sum(c["seconds"] for c in trained)
-    memory["tuned"] = max([spent.peak_rss_mb, *(c["peak_mb"] for c in trained)])
+    memory["tuned"] = max([spent.peak_mb, *(c["peak_mb"] for c in trained)])
     spec = run.recipe.evaluate
     result = verdict(labels, tuned, baselines, seconds, memory, spec.bootstrap_samples, spec.confidence, run.recipe.data.seed)
     metrics = classification_metrics(tuned, labels, data.label_names, spec.calibration_bins)
     metrics["cut"], metrics["other_runs_on_this_split"] = len(rows.cut), _times_measured(run)
-    metrics["cost"] = {"seconds": spent.seconds + compared.seconds, "peak_mb": max(spent.peak_rss_mb, compared.peak_rss_mb)}
+    metrics["cost"] = {"seconds": spent.seconds + compared.seconds, "peak_mb": max(spent.peak_mb, compared.peak_mb)}
     _keep(run, data, tuned, metrics, result)
     return result
 

@@ -142,7 +142,7 @@ def _learn(job: Job, run: Run) -> dict:
     run.log.write("state", state="running", stage="probe")
     if recipe.method.name == "probe" or recipe.method.probe_first:
         with Cost() as spent: result["probe"] = _fit_probe(job, model, task, run)
-        cost["probe"] = {"seconds": spent.seconds, "peak_mb": spent.peak_rss_mb}
+        cost["probe"] = {"seconds": spent.seconds, "peak_mb": spent.peak_mb}
     with quiet(): model = apply_method(model, recipe.method)
     result["trainable"], result["parameters"] = trainable(model)
     if recipe.method.name != "probe":
@@ -150,7 +150,7 @@ def _learn(job: Job, run: Run) -> dict:
         batches = len(_batches(job))
         arguments = training_arguments(recipe.train, kept, settings["learning_rate"], settings["bf16"], settings["device"], batches)
         with quiet(), Cost() as spent: result["fine_tune"] = fine_tune(model, task, job.tokenizer, job.train_rows, job.valid_rows, recipe.train, arguments, run.log, run.folder / "tensorboard")
-        cost["train"] = {"seconds": spent.seconds, "peak_mb": spent.peak_rss_mb}
+        cost["train"] = {"seconds": spent.seconds, "peak_mb": spent.peak_mb}
     save_trained(model.cpu(), job.tokenizer, run.model_folder, job.source)
     shutil.rmtree(run.folder / "checkpoints", ignore_errors=True)  # the best of them is model/ now
     return {"result": result, "cost": cost}
