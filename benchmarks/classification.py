@@ -47,7 +47,7 @@ CONTENDERS = {  # name: kind in contenders.py, title, what it sets
 }
 TARGETS = (0.93, 0.935)
 NOTES = """Rows: Banking77, {train:,} train and {test:,} test rows, 77 classes, one standard error at 94 % is 0.43 points; model: all-MiniLM-L6-v2. Each
-run is a process of its own, contenders took turns; medians (range) over runs.
+run is a process of its own; medians (range) over runs. The contenders of one call take turns; the log says under which load each began.
 
 - *train s* and *CPU s* count from before the first import to the trained model: imports, reading rows, tokenising,
   loading the model, and for finetune_wb the checks, its own valid split (10 % of train, which the others may train on) and every evaluation on it. Predicting test
