@@ -27,7 +27,7 @@ from .encode import Encoded, encode
 
 # %% ../../nbs/44_training.train.ipynb #98fcb1a3
 DEFAULT_MAX_LENGTH = 256  # tokens; most texts to classify are shorter, and attention is quadratic
-SHORT_ROWS = 64  # tokens; below, eager attention beats the fused kernels on a CPU (benchmarks/RESULTS.md)
+SHORT_ROWS = 256  # tokens; up to here eager attention beat the fused kernels on a CPU (benchmarks/RESULTS.md); longer was not measured
 
 def _settings(recipe: Recipe, limit: int, lengths: np.ndarray) -> dict:
     "Device, precision, threads, attention and learning rate that this run uses."
