@@ -63,22 +63,26 @@ def _address(server, folder: Path) -> str:
     raise AssertionError((folder / "lab.log").read_text())
 
 
-def _small(page: Path, **parameters) -> None:
-    """The first page with other values in its parameters cell."""
+def _small(name: str, page: Path, parameters: dict) -> None:
+    """A page with other values in its parameters cell."""
     import nbformat
 
-    notebook = nbformat.read(ROOT / "nbs" / "workbench.ipynb", 4)
+    notebook = nbformat.read(ROOT / "nbs" / name, 4)
     (cell,) = (c for c in notebook.cells if "parameters" in c.metadata.get("tags", ()))
     cell.source = "\n".join(f"{name} = {value!r}" for name, value in parameters.items())
     nbformat.write(notebook, page)
 
 
 @pytest.mark.skipif(CHROMIUM is None and not CI, reason="no chromium on this machine")
-def test_first_page_in_lab(tmp_path, lab):
+@pytest.mark.parametrize("name, parameters", [
+    ("workbench.ipynb", {"method": "probe", "max_rows": 300, "runs_dir": ""}),
+    ("recipes/finetune.ipynb", {"recipe_file": "", "overrides": ["method.name=probe", "data.max_rows=300"], "runs_dir": "", "run_id": ""}),
+])
+def test_page_in_lab(name, parameters, tmp_path, lab):
     assert CHROMIUM, "CI needs chromium: apt-get install chromium"
     from playwright.sync_api import sync_playwright
 
-    _small(tmp_path / "page.ipynb", method="probe", max_rows=300, runs_dir="")
+    _small(name, tmp_path / "page.ipynb", parameters)
     asked, errors = [], []
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=[*QUIET, "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"])
