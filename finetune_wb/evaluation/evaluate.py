@@ -5,11 +5,12 @@
 # %% auto #0
 __all__ = ['rows_of', 'baseline_probabilities', 'evaluate']
 
-# %% ../../nbs/56_evaluation.evaluate.ipynb #8dd0c827
+# %% ../../nbs/56_evaluation.evaluate.ipynb #bea29626
 from pathlib import Path
 
 import numpy as np
 
+from ..data.kept import kept_rows
 from ..data.load import load_data
 from ..data.split import Dataset
 from ..errors import DataError, Problem, RunError
@@ -26,19 +27,10 @@ from ..training.encode import encode
 from ..training.probe import embed, predict
 from ..training.saved import load_head, load_trained
 
-# %% ../../nbs/56_evaluation.evaluate.ipynb #de8bad5c
-def _kept_rows(run: Run) -> Dataset | None:
-    "Rows that `train` was given in memory and kept in the run folder."
-    path = run.folder / "rows.parquet"
-    if not path.exists(): return None
-    import pandas as pd
-    frame, record = pd.read_parquet(path), run.record["data"]
-    parts = {name: frame[frame["split"] == name].drop(columns="split").reset_index(drop=True) for name in ("train", "valid", "test")}
-    return Dataset(**parts, label_names=tuple(record["classes"]), fingerprint=record["fingerprint"], split_fingerprint=record["split_fingerprint"], notes=tuple(record["notes"]), source=record["source"])
-
+# %% ../../nbs/56_evaluation.evaluate.ipynb #05db975a
 def rows_of(run: Run) -> Dataset:
     "The dataset of a run with its test split. Raises `DataError` when the source no longer gives the rows that were frozen."
-    kept = _kept_rows(run)
+    kept = kept_rows(run.folder)
     if kept is not None: return kept
     data, frozen = load_data(run.recipe), run.record["data"]
     changed = [name for name, now in (("fingerprint", data.fingerprint), ("split_fingerprint", data.split_fingerprint)) if now != frozen[name]]

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['DEFAULT_MAX_LENGTH', 'SHORT_ROWS', 'Job', 'prepare', 'train']
 
-# %% ../../nbs/44_training.train.ipynb #3bdf2908
+# %% ../../nbs/44_training.train.ipynb #0c567c41
 import datetime
 import shutil
 from contextlib import suppress
@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..data.kept import keep_rows
 from ..data.load import load_data
 from ..data.split import Dataset
 from ..errors import Problem, RecipeError, TrainingError, WorkbenchError
@@ -88,7 +89,7 @@ def prepare(
     job = Job(recipe, development, source, tokenizer, *rows, settings, _record(recipe, dataset, source, settings, rows))
     return job, dataset
 
-# %% ../../nbs/44_training.train.ipynb #ab47f53e
+# %% ../../nbs/44_training.train.ipynb #bbb1387e
 def _record(recipe: Recipe, data: Dataset, source: ModelSource, settings: dict, rows: list[Encoded]) -> dict:
     from finetune_wb.training.saved import model_identity
     counts = {"train": len(data.train), "valid": len(data.valid), "test": len(data.test)}
@@ -97,12 +98,6 @@ def _record(recipe: Recipe, data: Dataset, source: ModelSource, settings: dict, 
             "model": model_identity(source), "settings": settings, "seeds": {"train": recipe.train.seed, "data": recipe.data.seed},
             "data": {"source": data.source, "rows": counts, "classes": list(data.label_names), "fingerprint": data.fingerprint,
                      "split_fingerprint": data.split_fingerprint, "notes": list(data.notes), "cut": cut}}
-
-def _keep_rows(dataset: Dataset, folder: Path) -> None:
-    "Rows that came from memory can't be read again; the run keeps them."
-    import pandas as pd
-    frames = [frame.assign(split=name) for name, frame in (("train", dataset.train), ("valid", dataset.valid), ("test", dataset.test))]
-    pd.concat(frames, ignore_index=True).to_parquet(folder / "rows.parquet")
 
 # %% ../../nbs/44_training.train.ipynb #0cfde7ce
 def _fit_probe(job: Job, model, task, run: Run):
@@ -159,7 +154,7 @@ def _batches(job: Job) -> list:
     from finetune_wb.training.encode import token_batches
     return token_batches(job.train_rows.lengths, job.recipe.train.tokens_per_batch)
 
-# %% ../../nbs/44_training.train.ipynb #d5bb2283
+# %% ../../nbs/44_training.train.ipynb #e193f2b3
 def train(
     recipe: Recipe | str | Path,  # or the path of one
     data=None,  # rows in memory, instead of the recipe's source
@@ -173,7 +168,7 @@ def train(
         write_json(run.folder / "process.json", process_now())
         job, dataset = prepare(recipe, data)
         write_json(run.folder / "record.json", job.record)
-        if data is not None: _keep_rows(dataset, run.folder)
+        if data is not None: keep_rows(dataset, run.folder)
     except BaseException:
         shutil.rmtree(run.folder)  # made a moment ago and never trained: leave nothing half-written
         raise
