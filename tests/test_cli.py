@@ -156,7 +156,7 @@ def test_a_run_that_was_not_trained_can_be_shown_but_not_measured(ftwb, tmp_path
     create_run(Recipe(), tmp_path / "runs", "first")
     refused(ftwb("evaluate", "first"), "no trained model", "first")
     code, out, _ = ftwb("show", "first")
-    assert code == 0 and "created" in out
+    assert code == 0 and "queued" in out
 
 
 def test_a_missing_notebook(ftwb):

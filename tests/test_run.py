@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -13,7 +14,7 @@ import pytest
 from finetune_wb.errors import RunError
 from finetune_wb.events import KINDS, EventLog, read_events
 from finetune_wb.recipe import Recipe, load_recipe
-from finetune_wb.run import Run, check_name, create_run, is_alive, open_run, process_now, read_json, runs, write_json
+from finetune_wb.run import Run, check_name, create_run, hold, is_alive, open_run, process_now, read_json, runs, write_json
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ def test_a_run_that_exists_is_left_alone(run):
     with pytest.raises(RunError, match="exists already") as caught:
         create_run(Recipe(), run.folder.parent, "one")
     assert "run_id" in str(caught.value) and str(run.folder) in str(caught.value)
-    assert sorted(p.name for p in run.folder.iterdir()) == ["recipe.yaml", "record.json"]
+    assert sorted(p.name for p in run.folder.iterdir()) == ["control", "recipe.yaml", "record.json"]
     assert (run.folder / "record.json").read_text() == "mine"
 
 
@@ -140,31 +141,88 @@ def test_names_that_are_no_run_are_refused(tmp_path, name):
 # ---- state
 
 
-def ended(pid: int = 2**22 + 1, started: float = 0.0) -> dict:
-    return {"pid": pid, "started": started}
+NOBODY = {"pid": 2**30, "started": 0.0}
+
+
+def as_worker(run: Run, **changes) -> Run:
+    """The run with this very process as its worker, but for `changes`."""
+    write_json(run.folder / "process.json", {**process_now(), **changes})
+    return run
 
 
 def test_the_state_is_read_off_the_folder(run):
-    assert run.state == "created"
-    write_json(run.folder / "process.json", process_now())
-    assert run.state == "running"
-    write_json(run.folder / "process.json", ended())
+    assert run.state == "queued" and run.holder is None and run.ended == {}
+    as_worker(run)
+    assert run.state == "running" and run.holder == os.getpid()
+    write_json(run.folder / "process.json", NOBODY)
+    assert run.state == "killed" and run.holder is None
+    for state in ("failed", "killed", "finished"):
+        write_json(run.folder / "exit.json", {"state": state, "reason": "so"})
+        assert run.state == state and run.ended["reason"] == "so"
+
+
+@pytest.mark.parametrize("said", ["queued", "running", "paused", "stopping"])
+def test_what_a_living_process_said_last_holds_and_a_dead_one_is_killed(run, said):
+    as_worker(run)
+    run.log.write("state", state=said)
+    run.log.write("state", request="stop", id="1-stop", answer="accepted")  # an answer is no state
+    assert run.state == said
+    write_json(run.folder / "process.json", NOBODY)
     assert run.state == "killed"
-    for state in ("failed", "stopped", "finished"):
-        write_json(run.folder / "exit.json", {"state": state, "reason": ""})
-        assert run.state == state
 
 
-def test_a_number_that_another_process_has_now_is_not_this_run(run):
-    write_json(run.folder / "process.json", {**process_now(), "started": process_now()["started"] - 3600})
+@pytest.mark.parametrize("said", ["finished", "failed", "killed", "flying", 3, None])
+def test_a_living_process_whose_last_word_is_from_before_is_running(run, said):
+    """Taken up again after an end: exit.json is gone, the newest state event is the old end."""
+    as_worker(run).log.write("state", state=said)
+    assert run.state == "running"
+
+
+def test_a_supervisor_without_a_worker_keeps_the_run(run):
+    write_json(run.folder / "supervisor.json", process_now())
+    run.log.write("state", state="queued")
+    assert run.state == "queued" and run.holder == os.getpid()
+    run.log.write("state", state="paused")
+    assert run.state == "paused"
+    write_json(run.folder / "supervisor.json", NOBODY)
+    assert run.state == "killed"
+
+
+def test_a_killed_run_says_how_to_go_on(run, monkeypatch):
+    write_json(run.folder / "process.json", NOBODY)
+    assert "without a word" in run.ended["reason"] and run.ended["resume"] == f"ftwb resume one --runs-dir {run.folder.parent}"
+    monkeypatch.setenv("FTWB_RUNS", str(run.folder.parent))
+    assert run.ended["resume"] == "ftwb resume one"
+    write_json(run.folder / "exit.json", {"state": "finished"})
+    assert run.ended["resume"] == ""
+
+
+@pytest.mark.skipif("boot" not in process_now(), reason="this system counts no start ticks")
+def test_a_process_is_known_by_ticks_and_boot_and_no_clock_moves_it(run):
+    assert as_worker(run, started=process_now()["started"] - 7200).state == "running", "the clock was set by two hours"
+    assert as_worker(run, ticks=process_now()["ticks"] + 1).state == "killed", "another process has the number now"
+    assert as_worker(run, ticks="1").state == "killed" and as_worker(run, pid="1").state == "killed" and as_worker(run, pid=-1).state == "killed"
+
+
+def test_where_no_ticks_are_counted_the_start_time_decides(run):
+    now = process_now()
+    write_json(run.folder / "process.json", {"pid": now["pid"], "started": now["started"]})
+    assert run.state == "running"
+    write_json(run.folder / "process.json", {"pid": now["pid"], "started": now["started"] - 3600})
+    assert run.state == "killed"
+
+
+def test_a_process_of_another_machine_is_judged_by_its_latest_word(run):
+    as_worker(run, boot="another", pid=2**30)
+    run.log.write("metric", step=1)
+    assert run.state == "running"
+    os.utime(run.folder / "events.jsonl", (0, 1000))
     assert run.state == "killed"
 
 
 def test_a_killed_process_is_seen_at_once_even_as_a_zombie(run):
-    import psutil
-
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    process = {"pid": child.pid, "started": psutil.Process(child.pid).create_time()}
+    process = process_now(child.pid)
     write_json(run.folder / "process.json", process)
     assert is_alive(process) and run.state == "running"
     child.kill()
@@ -173,6 +231,91 @@ def test_a_killed_process_is_seen_at_once_even_as_a_zombie(run):
     child.wait()
     child.stdin.close()
     assert run.state == "killed"
+
+
+def test_a_process_that_stands_still_is_stalled_until_it_moves(run):
+    as_worker(run).log.write("state", state="running", stage="train")
+    run.log.write("system", step=3, idle=59.0, limit=60.0)
+    assert run.state == "running"
+    run.log.write("system", step=3, idle=61.0, limit=60.0)
+    run.log.write("metric", step=3)
+    assert run.state == "stalled"
+    run.log.write("system", step=4, idle=0.1, limit=60.0)
+    assert run.state == "running"
+    run.log.write("system", step=4, idle=61.0, limit=60.0)
+    run.log.write("state", state="running", stage="evaluate")
+    assert run.state == "running", "a new stage is a sign of life"
+
+
+def test_a_process_that_says_nothing_at_all_while_training_is_stalled(run):
+    as_worker(run).log.write("state", state="running", stage="prepare")
+    os.utime(run.folder / "events.jsonl", (0, 1000))
+    assert run.state == "running", "a model may take its time to load"
+    run.log.write("state", state="running", stage="train")
+    assert run.state == "running"
+    os.utime(run.folder / "events.jsonl", (0, 1000))
+    assert run.state == "stalled"
+    run.log.write("state", state="paused")
+    os.utime(run.folder / "events.jsonl", (0, 1000))
+    assert run.state == "paused", "who waits in silence does not stall"
+
+
+# ---- one process a run
+
+
+def test_of_two_at_once_one_holds_the_run_and_the_other_is_told_who(run):
+    code = "import sys; from finetune_wb.run import *; from finetune_wb.process import process_now\nr = Run(__import__('pathlib').Path(sys.argv[1]))\nwith hold(r): write_json(r.folder / 'process.json', process_now()); print('held', flush=True); input()"
+    child = subprocess.Popen([sys.executable, "-c", code, run.folder], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert child.stdout.readline() == "held\n"
+    with pytest.raises(RunError, match=f"another process has this run .pid {child.pid}"), hold(run):
+        pytest.fail("held twice")
+    child.kill()
+    child.communicate()
+    with hold(run):
+        pass
+
+
+def test_a_run_whose_supervisor_waits_is_held(run):
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    write_json(run.folder / "supervisor.json", process_now(child.pid))
+    with pytest.raises(RunError, match=f"pid {child.pid}"), hold(run):
+        pytest.fail("held twice")
+    child.communicate()
+    with hold(run):
+        pass
+
+
+def test_a_run_that_is_gone_cant_be_held(run):
+    shutil.rmtree(run.folder)
+    with pytest.raises(RunError, match="is gone"), hold(run):
+        pytest.fail("held")
+    assert not run.folder.exists()
+
+
+# ---- the curve
+
+
+def test_the_history_of_a_run_that_was_resumed_twice_is_one_curve(run):
+    def steps(*numbers):
+        for number in numbers:
+            run.log.write("metric", step=number, train_loss=number)
+
+    steps(1, 2, 3, 4, 5)
+    run.log.write("state", state="running", resumed_from=4)
+    steps(5, 6, 7)
+    run.log.write("state", state="running", resumed_from=2)
+    steps(3)
+    assert [m["step"] for m in run.history()] == [1, 2, 3] and len(run.events("metric")) == 9
+
+
+@pytest.mark.parametrize("foreign", ['{"kind": "metric"}', '{"kind": "metric", "step": "x"}', '{"kind": "state", "resumed_from": "x"}', '{"kind": "state", "resumed_from": null}', '{"kind": "metric", "step": [1]}'])
+def test_a_foreign_line_does_not_break_the_curve(run, foreign):
+    run.log.write("metric", step=1)
+    with (run.folder / "events.jsonl").open("a") as file:
+        file.write(foreign + "\n")
+    run.log.write("state", resumed_from=1)
+    run.log.write("metric", step=2)
+    assert [m["step"] for m in run.history() if m.get("step") in (1, 2)] == [1, 2]
 
 
 # ---- events
@@ -260,13 +403,45 @@ def test_writers_at_once_do_not_mix_their_lines(tmp_path):
 # ---- damaged files
 
 
-@pytest.mark.parametrize("name", ["record.json", "exit.json", "process.json"])
-@pytest.mark.parametrize("content", [b"{", b"", b"\x00\x00", b"\xff", b"{'a': 1}"])
-def test_a_damaged_file_is_named(run, name, content):
-    (run.folder / name).write_bytes(content)
+DAMAGED = [b"{", b"", b"\x00\x00", b"\xff", b"{'a': 1}"]
+
+
+@pytest.mark.parametrize("content", DAMAGED)
+def test_a_damaged_record_is_named(run, content):
+    (run.folder / "record.json").write_bytes(content)
     with pytest.raises(RunError, match="not valid JSON") as caught:
-        _ = run.record, run.state
-    assert str(run.folder / name) in str(caught.value)
+        _ = run.record
+    assert str(run.folder / "record.json") in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["exit.json", "process.json", "supervisor.json"])
+@pytest.mark.parametrize("content", [*DAMAGED, b"[]", b"3", b'{"pid": {}, "state": []}', None])
+def test_a_run_whose_state_files_are_damaged_still_has_a_state(run, name, content):
+    if content is None:
+        (run.folder / name).mkdir()
+    else:
+        (run.folder / name).write_bytes(content)
+    assert run.state == "killed" and run.ended["resume"] and run.holder is None
+    as_worker(run) if name != "process.json" else None
+    assert run.state == ("killed" if name == "process.json" else "running")
+
+
+# ---- the newest event
+
+
+@pytest.mark.parametrize("lines", [0, 1, 3, 5000])
+def test_the_newest_event_is_found_from_the_end(run, lines):
+    from finetune_wb.events import newest_event
+
+    path = run.folder / "events.jsonl"
+    assert newest_event(path, "state") is None
+    run.log.write("state", state="running", text="x" * 100)
+    path.write_text(path.read_text() + "".join(json.dumps({"time": 1, "kind": "metric", "step": i, "text": '"kind": "state"'}) + "\n" for i in range(lines)) + '{"time": 3, "kind": "state", "sta')
+    assert newest_event(path, "state")["state"] == "running"
+    assert newest_event(path, "state", "metric").get("step", -1) == lines - 1
+    if lines > 1:
+        assert newest_event(path, "metric", accept=lambda e: e["step"] == 0)["step"] == 0
+        assert newest_event(path, "state", reach=100) is None
 
 
 def test_json_is_replaced_whole_or_not_at_all(tmp_path):
