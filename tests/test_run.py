@@ -13,8 +13,9 @@ import pytest
 
 from finetune_wb.errors import RunError
 from finetune_wb.events import KINDS, EventLog, read_events
+from finetune_wb.process import is_alive, process_now
 from finetune_wb.recipe import Recipe, load_recipe
-from finetune_wb.run import Run, check_name, create_run, hold, is_alive, open_run, process_now, read_json, runs, write_json
+from finetune_wb.run import Run, check_name, create_run, hold, open_run, read_json, runs, write_json
 
 
 @pytest.fixture
