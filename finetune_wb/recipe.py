@@ -80,7 +80,7 @@ class LoraSpec(Tuned):
 
 MethodSpec = Annotated[ProbeSpec | FullSpec | LastLayersSpec | LoraSpec, Field(discriminator="name")]
 
-# %% ../nbs/01_recipe.ipynb #071a4700
+# %% ../nbs/01_recipe.ipynb #99140094
 class TrainSpec(Section):
     "How training proceeds; the names are those of transformers.TrainingArguments where it has them."
     learning_rate: float | None = Field(None, gt=0, lt=1, description="Peak learning rate; null takes the method's default (full 1e-4, last_layers 3e-4, lora 1e-3).")
@@ -98,13 +98,16 @@ class TrainSpec(Section):
     metric_for_best_model: Literal["accuracy", "f1_macro", "f1_weighted", "loss"] = Field("accuracy", description="Valid metric that decides which weights are kept; each knows whether more or less is better.")
     evals_per_epoch: int = Field(2, ge=1, description="Evaluations on valid in each epoch.")
     early_stopping_patience: int | None = Field(4, ge=1, description="Stop after this many evaluations without a better one; null never stops early.")
-    logging_steps: int = Field(10, ge=1, description="Optimizer steps between two metric events.")
+    save_steps: int | None = Field(None, ge=1, description="Optimizer steps between two checkpoints, beside those at each evaluation; null saves only there.")
+    save_total_limit: int = Field(2, ge=1, description="Checkpoints kept while training; the newest and the best one are never removed.")
+    logging_steps: int = Field(10, ge=1, description="Optimizer steps between two metric events; the first comes at step 1.")
     bf16: bool | None = Field(None, description="bfloat16 autocast; null measures once whether it is faster on this machine.")
     threads: int | None = Field(None, ge=1, description="CPU threads; null takes every core this process may use.")
     seed: int = Field(0, ge=0, description="Seed of head, dropout and batch order.")
     report_to: Names = Field((), description="Trackers of transformers to report to (wandb, mlflow…); none unless named. TensorBoard files are always written to the run folder.")
     extra: dict[str, Any] = Field(default_factory=dict, description="Further transformers.TrainingArguments by name; unknown ones are refused.")
 
+# %% ../nbs/01_recipe.ipynb #f40273a3
 BASELINES = ("majority", "zero_shot", "few_shot", "probe")
 
 class EvaluateSpec(Section):
@@ -213,7 +216,7 @@ def override(recipe: Recipe, *assignments: str) -> Recipe:
         _assign(data, path, value)
     return Recipe(**data) if assignments else recipe
 
-# %% ../nbs/01_recipe.ipynb #6b68e250
+# %% ../nbs/01_recipe.ipynb #9b3ae19c
 def _scalar(value: Any) -> str:
     "One YAML value on one line."
     return yaml.dump(value, Dumper=_Dumper, default_flow_style=True, allow_unicode=True, sort_keys=False, width=10**9).removesuffix("\n...\n").rstrip("\n")
@@ -242,23 +245,27 @@ def to_yaml(
     "Every field of `recipe` as YAML; `load_recipe` of it is equal, and `to_yaml` of that is the same text."
     return "\n".join(_lines(recipe, comments)) + "\n"
 
+# %% ../nbs/01_recipe.ipynb #a62e31ac
+def _read_yaml(path: str | Path) -> Any:
+    "What a YAML file holds. Raises `RecipeError` that says why it can't be read."
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+        return yaml.load(text, _Loader)
+    except FileNotFoundError: raise RecipeError(Problem("there is no such file", "`ftwb recipe > recipe.yaml` writes one to start from.", file=str(path))) from None
+    except (OSError, UnicodeDecodeError) as error: raise RecipeError(Problem(f"can't be read: {error}", file=str(path))) from None
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else None
+        raise RecipeError(Problem(f"is not valid YAML: {error.problem}", file=str(path), line=line)) from None
+    except yaml.reader.ReaderError as error:
+        line = text[: error.position].count("\n") + 1
+        raise RecipeError(Problem(f"is not valid YAML: the character U+{error.character:04X} is not allowed", "Take it out.", file=str(path), line=line)) from None
+
 def load_recipe(
     source: str | Path | Mapping,  # path of a YAML file, or a mapping
     *assignments: str,  # overrides such as 'train.learning_rate=3e-4'
 ) -> Recipe:
     "The recipe in a file. Raises `RecipeError` with every problem, or one that says why the file can't be read."
-    if isinstance(source, Mapping): return override(Recipe(**{str(k): v for k, v in source.items()}), *assignments)
-    try:
-        text = Path(source).read_text(encoding="utf-8")
-        data = yaml.load(text, _Loader)
-    except FileNotFoundError: raise RecipeError(Problem("there is no such file", "`ftwb recipe > recipe.yaml` writes one to start from.", file=str(source))) from None
-    except (OSError, UnicodeDecodeError) as error: raise RecipeError(Problem(f"can't be read: {error}", file=str(source))) from None
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else None
-        raise RecipeError(Problem(f"is not valid YAML: {error.problem}", file=str(source), line=line)) from None
-    except yaml.reader.ReaderError as error:
-        line = text[: error.position].count("\n") + 1
-        raise RecipeError(Problem(f"is not valid YAML: the character U+{error.character:04X} is not allowed", "Take it out.", file=str(source), line=line)) from None
+    data = source if isinstance(source, Mapping) else _read_yaml(source)
     if not isinstance(data, Mapping): raise RecipeError(Problem("holds no recipe", "It needs sections such as `model:` and `data:`.", file=str(source)))
     return override(Recipe(**{str(k): v for k, v in data.items()}), *assignments)
 
