@@ -1,4 +1,4 @@
-"""Model folders, sound and broken in every way of PITFALLS 71–87 that is about a model (chat templates, 72 and 75, come with generation)."""
+"""Model folders, sound and broken in every way of PITFALLS 60 and 71–87 that is about a model."""
 
 import json
 import shutil
@@ -343,6 +343,44 @@ def test_73_74_no_pad_token_or_pad_is_eos(kind, tiny_model):
     real = len(tokenizer("the cat" + tokenizer.eos_token)["input_ids"])
     assert rows["input_ids"][0, real - 1] == tokenizer.eos_token_id and rows["attention_mask"][0].sum() == real
     assert torch.equal(rows["attention_mask"][0].sort(descending=True).values, rows["attention_mask"][0])
+
+
+@pytest.mark.parametrize("template", [None, "{{ messages[0]['content'] }}", "{% for m in messages %}"])
+def test_72_a_chat_template_missing_set_or_broken_is_not_asked_to_classify(template, copy):
+    folder, texts = copy("llama"), ["the cat runs", "one two"]
+    plain_ids = load_tokenizer(*_source(folder))(texts)["input_ids"]
+    if template is not None: (folder / "chat_template.jinja").write_text(template)
+    check(folder)
+    assert load_tokenizer(*_source(folder))(texts)["input_ids"] == plain_ids
+
+
+@pytest.mark.parametrize("kind", DECODERS)
+def test_75_an_end_of_turn_that_is_not_eos_changes_no_row_to_classify(kind, copy):
+    """A chat model's generation_config ends turns by another token; rows to classify carry neither."""
+    folder = copy(kind)
+    before = load_tokenizer(*_source(folder))(["the cat runs"])["input_ids"]
+    configure(folder, "generation_config.json", eos_token_id=[0, 7])
+    check(folder)
+    tokenizer = load_tokenizer(*_source(folder))
+    assert tokenizer(["the cat runs"])["input_ids"] == before
+    assert tokenizer.eos_token_id not in before[0][1:]
+
+
+@pytest.mark.parametrize("kind", ENCODERS + DECODERS)
+def test_60_a_row_that_fills_the_length_keeps_its_special_tokens_and_is_counted(kind, tiny_model):
+    from finetune_wb.training.encode import encode
+    tokenizer = load_tokenizer(*_source(tiny_model(kind)))
+    whole = tokenizer("cat")["input_ids"]
+    rows = encode(tokenizer, ["cat " * 80, "cat"], 4)
+    assert rows.cut == (0,) and len(rows.input_ids[0]) == 4 and rows.input_ids[1] == whole
+    special = set(tokenizer.all_special_ids)
+    assert [t for t in rows.input_ids[0] if t in special] == [t for t in whole if t in special]
+
+
+def _source(folder: Path):
+    "A folder's source and spec, as `load_tokenizer` takes them."
+    spec = ModelSpec(id=str(folder))
+    return find_model(spec), spec
 
 
 def test_a_tokenizer_that_pads_left_is_turned_round(copy):
