@@ -39,6 +39,8 @@ LOG = HERE / "classification.jsonl"
 TRAINER = "transformers.Trainer, the guide's"
 CONTENDERS = {  # name: kind in contenders.py, title, what it sets
     "ours": ("ours", "**finetune_wb, default recipe**", {}),
+    "ours-seed-1": ("ours", "finetune_wb, other split and batch order (seeds 1)", {"seed": 1}),
+    "ours-seed-2": ("ours", "finetune_wb, other split and batch order (seeds 2)", {"seed": 2}),
     "trainer-2e-5": ("trainer", f"(a) {TRAINER}, fp32, lr 2e-5", {"learning_rate": 2e-5}),
     "trainer-5e-5": ("trainer", f"(a) {TRAINER}, fp32, lr 5e-5", {"learning_rate": 5e-5}),
     "setfit": ("setfit", "(b) SetFit, default", {"num_iterations": None}),

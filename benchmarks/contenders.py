@@ -44,12 +44,13 @@ def numbered(train: list[str], test: list[str]) -> tuple[list[int], list[int], l
 
 
 def ours(o: dict, clock: Clock) -> dict:
-    "This project's default recipe; nothing of it is changed but where the rows are."
+    "This project's default recipe; nothing of it is changed but where the rows are and, where one is asked for, the seeds."
     started = time.time()
     from finetune_wb import Recipe, evaluate, train
 
     with tempfile.TemporaryDirectory() as folder:
-        run = train(Recipe(data={"source": {"train": o["train"], "test": o["test"]}}), runs_dir=folder)
+        seed = o.get("seed", 0)
+        run = train(Recipe(data={"source": {"train": o["train"], "test": o["test"]}, "seed": seed}, train={"seed": seed}), runs_dir=folder)
         end = clock.read()
         verdict = evaluate(run)
         probe = next(event["time"] for event in run.events("evaluation") if event.get("name") == "probe")
