@@ -88,7 +88,7 @@ def _prose(docstring: str) -> str | None:
     if len(text) > _LONGEST: text = text[:_LONGEST].rsplit(" ", 1)[0]
     return text if len(text) >= _SHORTEST and sum(c.isalpha() or c == " " for c in text) > 0.7 * len(text) else None
 
-# %% ../../nbs/07_data.docstrings.ipynb #8c06b25b
+# %% ../../nbs/07_data.docstrings.ipynb #d474bb42
 _ROWS, _ROWS_A_FILE = 600, 20  # of each library
 
 def _documented(tree: ast.AST, name: str) -> Iterator[tuple[str, str]]:
@@ -117,6 +117,7 @@ def _rows_of(label: str, folder: Path) -> list[tuple[str, str, str]]:
         if len(rows) >= _ROWS: break
     return sorted(rows[:_ROWS], key=lambda row: row[2])
 
+# %% ../../nbs/07_data.docstrings.ipynb #d3e12de4
 @functools.cache
 def _all_rows() -> tuple:
     "The rows of every library; read once in a process, because a session asks for them again and again."

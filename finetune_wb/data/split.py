@@ -220,7 +220,7 @@ def _about_classes(rows: "DataFrame") -> list[str]:
         if few and split == "test": notes.append(f"{len(few)} of {len(counts)} classes have fewer than 5 test rows, so their scores say little: {_some(map(shown, few))}{', …' * (len(few) > 3)}.")
     return notes
 
-# %% ../../nbs/13_data.split.ipynb #3fac2681
+# %% ../../nbs/13_data.split.ipynb #04611108
 def _thin(rows: "DataFrame", spec: DataSpec, source: str, problems: Problems) -> tuple["DataFrame", list[str]]:
     "At most `max_rows` rows."
     if spec.max_rows is None or len(rows) <= spec.max_rows: return rows, []
@@ -245,6 +245,7 @@ def _placed(rows: "DataFrame", shares: dict[str, float], seed: int) -> list[str]
         places[min(part.group[part.label == label], key=lots.get)] = "train"
     return [places.get(group, split) if split == "train" else split for group, split in zip(groups.tolist(), rows.split)]
 
+# %% ../../nbs/13_data.split.ipynb #0ea4ba84
 def build_dataset(
     splits: "dict[str, DataFrame]",  # {"all": rows}, or train and perhaps valid and test; columns text, label, origin
     spec: DataSpec,  # valid_fraction, test_fraction, max_rows and seed count here

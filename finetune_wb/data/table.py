@@ -60,7 +60,7 @@ def check_magic(
         if start.startswith(magic) and not (arrow and magic in (b"PAR1", b"ARROW1")):
             raise DataError(Problem(f"the content is {what}", fix, file=file))
 
-# %% ../../nbs/08_data.table.ipynb #1166b472
+# %% ../../nbs/08_data.table.ipynb #266403f1
 _MARKS = {codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 
 def line_at(
@@ -79,6 +79,7 @@ def _codec(encoding: str, file: str) -> str:
         'The usual ones: "utf-8", "utf-16", "cp1252" (Western Windows), "latin-1", "gb18030", "shift_jis".', file=file,
         field="encoding", value=encoding))
 
+# %% ../../nbs/08_data.table.ipynb #cf1fa500
 def _check_wide(data: bytes, codec: str, file: str) -> None:
     "UTF-16 and UTF-32, told by their mark, or by a zero in every other byte."
     if codec.startswith(("utf-16", "utf-32")): return

@@ -55,7 +55,7 @@ def learning_curves(
     rate.ticklabel_format(axis="y", scilimits=(-2, 3))
     return figure
 
-# %% ../../nbs/53_evaluation.pictures.ipynb #bbf5b226
+# %% ../../nbs/53_evaluation.pictures.ipynb #1fe128f6
 def confused_pairs(
     confusion: Sequence[Sequence[int]],  # rows true, columns predicted
     label_names: Sequence[str],
@@ -104,6 +104,7 @@ def _pairs(confusion: np.ndarray, label_names: Sequence[str]):
     axes.xaxis.get_major_locator().set_params(integer=True)
     return figure
 
+# %% ../../nbs/53_evaluation.pictures.ipynb #8ed6490d
 @styled
 def confusion_figure(
     confusion: Sequence[Sequence[int]],  # rows true, columns predicted

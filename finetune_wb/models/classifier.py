@@ -30,7 +30,7 @@ def pool(
     index = positions.max(1).values if pooling == "last" else mask.argmax(1)
     return hidden[torch.arange(len(hidden), device=hidden.device), index]
 
-# %% ../../nbs/22_models.classifier.ipynb #345b62ca
+# %% ../../nbs/22_models.classifier.ipynb #f1dc850d
 class ClassifierConfig(PretrainedConfig):
     "The encoder's configuration, how it is pooled, and the class names."
     model_type = "finetune_wb_classifier"
@@ -45,6 +45,7 @@ class ClassifierConfig(PretrainedConfig):
     @property
     def hidden_size(self) -> int: return self.encoder_config.hidden_size
 
+# %% ../../nbs/22_models.classifier.ipynb #addcc30c
 class SequenceClassifier(PreTrainedModel):
     "`classifier(dropout(scale · unit(pool(encoder(tokens)))))`."
     config_class = ClassifierConfig

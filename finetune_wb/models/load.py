@@ -114,7 +114,7 @@ def _read_config(source: ModelSource, spec: ModelSpec):
         with quiet(): return AutoConfig.from_pretrained(source.folder, trust_remote_code=spec.trust_remote_code, local_files_only=True)
     except Exception as error: raise ModelError(Problem(f"is not a configuration that can be read: {_said(error)}", file=f"{source.id}/config.json")) from None
 
-# %% ../../nbs/21_models.load.ipynb #2c5960b4
+# %% ../../nbs/21_models.load.ipynb #b7a6e8ef
 def _model_class(config) -> type | None:
     "The class that `AutoModel` would take; `None` where it has none."
     from transformers import AutoModel
@@ -139,6 +139,7 @@ def _check_type(source: ModelSource, spec: ModelSpec, raw: dict, problems: Probl
         own = getattr(getattr(getattr(transformers, str(name), None), "config_class", None), "model_type", model_type)
         if own != model_type and model_type in known: problems.add(f"model_type says {shown(model_type)}, architectures says {shown(name)}, which is {shown(own)}: one is wrong", file=file, field="model_type")
 
+# %% ../../nbs/21_models.load.ipynb #2f786297
 def _check_config(source: ModelSource, spec: ModelSpec, problems: Problems):
     "The configuration as transformers reads it; `None` where it is no use to go on."
     if not (source.folder / "config.json").is_file():
