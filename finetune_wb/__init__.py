@@ -21,7 +21,7 @@ _home = {  # public name -> the module that defines it
     "Recipe": "recipe", "load_recipe": "recipe", "override": "recipe", "to_yaml": "recipe", "describe": "recipe",
     "Dataset": "data.split", "load_data": "data.load", "summary": "data.inspect",
     "Run": "run", "open_run": "run", "runs": "run",
-    "train": "training.train",
+    "train": "training.train", "launch": "training.launch", "attach": "training.launch", "resume": "training.launch", "clone": "training.launch", "request": "control",
     "evaluate": "evaluation.evaluate", "write_report": "evaluation.report",
     "WorkbenchError": "errors",
 }  # fmt: skip

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['REQUESTS', 'SUPERVISED', 'Request', 'request', 'Control', 'wait_for_answer']
 
-# %% ../nbs/04_control.ipynb #58d95cd1
+# %% ../nbs/04_control.ipynb #5bbbb5c8
 import json
 import os
 import stat
@@ -18,7 +18,7 @@ from typing import Any
 
 from .errors import Problem, RunError, nearest
 from .events import EventLog, newest_event
-from .run import ENDED, Run, check_name, write_json
+from .run import ENDED, Run, check_name
 
 # %% ../nbs/04_control.ipynb #48abbcbf
 def _is_rate(value: Any) -> str:
@@ -65,7 +65,7 @@ def _checked(id: str, content: Any) -> Request:
         if said := wrong(values[key]): raise RunError(Problem(said, field=key, value=values[key]))
     return Request(id, name, values)
 
-# %% ../nbs/04_control.ipynb #27f3ef2f
+# %% ../nbs/04_control.ipynb #e40e22eb
 def request(
     run: Run,
     name: str,  # one of `REQUESTS`
@@ -78,14 +78,21 @@ def request(
         raise RunError(Problem(f"it is {state}, and no process of it would read the request", cure, file=str(run.folder), value=name))
     try:
         run.control.mkdir(exist_ok=True)
-        now = time.time_ns() // 1_000_000
-        while (path := run.control / f"{now}-{name}.json").exists(): now += 1
-        write_json(path, {"request": name, **asked.fields})
+        return _new_file(run.control, name, json.dumps({"request": name, **asked.fields}))
     except OSError as error: raise RunError(Problem(f"the request can't be written: {error.strerror or error}", "Mend the folder's permissions, or make room.", file=str(run.control))) from None
-    return path.stem
 
-# %% ../nbs/04_control.ipynb #e353d57b
-SUPERVISED = ("stop_now", "clone")  # what a supervisor does for its worker
+def _new_file(folder: Path, name: str, text: str) -> str:
+    "Writes a request under a name that nobody else has and returns that name."
+    now = time.time_ns() // 1_000_000
+    while True:
+        path = folder / f"{now}-{name}.json"
+        try:
+            with path.open("x", encoding="utf-8") as file: file.write(text)
+            return path.stem
+        except FileExistsError: now += 1  # two asked in one millisecond
+
+# %% ../nbs/04_control.ipynb #9acec70f
+SUPERVISED = ("stop_now",)  # what a supervisor does for its worker
 _LONGEST = 64_000  # bytes of a request
 _TORN = 2.0  # seconds that a file may stay unreadable
 
@@ -114,8 +121,13 @@ class Control:
         only: tuple[str, ...] | None = None,  # leave all others, malformed ones too, to another process; None: what a supervisor leaves to this process
     ):
         self.folder, self.log, self.only = Path(folder) / "control", log, only
-        self.others = SUPERVISED if only is None and os.environ.get("FTWB_SUPERVISED") == "1" else ()
+        self.parent = os.getppid() if only is None and os.environ.get("FTWB_SUPERVISED") == "1" else None
         self._last, self._seen, self._torn = -1.0, {}, {}
+
+    def _is_mine(self, name: str) -> bool:
+        "Whether this process answers such a request; a worker whose supervisor died answers all."
+        if self.only is not None: return name in self.only
+        return name not in SUPERVISED or self.parent != os.getppid()
 
     def poll(self, every: float = 0.2) -> list[Request]:
         "New requests, oldest first; nothing more often than `every` seconds."
@@ -132,7 +144,7 @@ class Control:
         except OSError: return None  # gone again, or not ours to read
         except ValueError: return self._wait(path)
         except RunError as error: return self._refuse(path.stem, "?", str(error.problems[0]))
-        if found.name not in self.only if self.only is not None else found.name in self.others: return None
+        if not self._is_mine(found.name): return None
         self._seen[path.stem] = found.name
         return found
 
@@ -165,8 +177,8 @@ class Control:
         done: tuple[str, ...] = (),  # requests that the end itself fulfils, such as stop
     ) -> None:
         "Answers whatever is left, so that nobody waits for it and no later process of this run takes it for new."
-        self.others = ()
-        for found in self.poll(every=0): self._seen[found.id] = found.name
+        self.only = self.parent = None
+        self.poll(every=0)
         for path in sorted(self.folder.glob("[!.]*.json"), key=_age):
             name = self._seen.get(path.stem, "?")
             self.answer(Request(path.stem, name), *(("done",) if name in done else ("refused", reason)))
