@@ -10,7 +10,7 @@ import os
 import sys
 import time
 
-# %% ../nbs/05_progress.ipynb #d0a9078d
+# %% ../nbs/05_progress.ipynb #1416e13d
 def _place() -> str:
     "Where progress is shown: terminal, notebook, lines or off."
     if chosen := os.environ.get("FTWB_PROGRESS"): return chosen
@@ -31,28 +31,30 @@ class Progress:
         total: int,  # units of work
         title: str,  # what is being done
         every: float = 10.0,  # seconds between two lines where lines are printed
+        before: int = 0,  # units that were done before anyone looked
     ):
-        self.total, self.title, self.every = max(total, 1), title, every
+        self.total, self.title, self.every, self.before = max(total, 1), title, every, before
         self.place, self.start = _place(), time.monotonic()
         self._next, self._bar, self._begun, self.last = self.start, None, False, ""
 
     def __enter__(self):
         if self.place == "terminal":
             from tqdm import tqdm
-            self._bar = tqdm(total=self.total, desc=self.title, dynamic_ncols=True, leave=True)
+            self._bar = tqdm(total=self.total, initial=self.before, desc=self.title, dynamic_ncols=True, leave=True)
         else: self._next = self.start + (1.0 if self.place == "notebook" else self.every)
         return self
 
     def text(self, done: int, note: str) -> str:
         "The state of things on one line."
-        spent = time.monotonic() - self.start
-        left = f", {_clock(spent / done * (self.total - done))} left" if 0 < done < self.total else ""
+        spent, new = time.monotonic() - self.start, done - self.before
+        left = f", {_clock(spent / new * (self.total - done))} left" if new > 0 and done < self.total else ""
         return f"{self.title}: {done / self.total:.0%} in {_clock(spent)}{left}{f' · {note}' if note else ''}"
 
     def update(self, done: int, note: str = "") -> None:
         "`done` of `total` units are through."
         self.last = note or self.last
         if self._bar is not None:
+            self._bar.total = self.total
             self._bar.set_postfix_str(self.last, refresh=False)
             self._bar.update(done - self._bar.n)
         elif time.monotonic() >= self._next or (done >= self.total and self._begun): self._show(done)
