@@ -10,7 +10,7 @@ import os
 import sys
 import time
 
-# %% ../nbs/05_progress.ipynb #1416e13d
+# %% ../nbs/05_progress.ipynb #86850936
 def _place() -> str:
     "Where progress is shown: terminal, notebook, lines or off."
     if chosen := os.environ.get("FTWB_PROGRESS"): return chosen
@@ -22,6 +22,7 @@ def _clock(seconds: float) -> str:
     "Seconds as m:ss."
     return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
 
+# %% ../nbs/05_progress.ipynb #24c1690f
 class Progress:
     "`with Progress(total, title) as bar: bar.update(done, note)`; shows share, time spent and time left."
     _line = None, None  # notebook cell and the one line in it, which all bars of that cell share
