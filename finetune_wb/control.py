@@ -65,7 +65,7 @@ def _checked(id: str, content: Any) -> Request:
         if said := wrong(values[key]): raise RunError(Problem(said, field=key, value=values[key]))
     return Request(id, name, values)
 
-# %% ../nbs/04_control.ipynb #e40e22eb
+# %% ../nbs/04_control.ipynb #c9359110
 def request(
     run: Run,
     name: str,  # one of `REQUESTS`
@@ -81,17 +81,19 @@ def request(
         return _new_file(run.control, name, json.dumps({"request": name, **asked.fields}))
     except OSError as error: raise RunError(Problem(f"the request can't be written: {error.strerror or error}", "Mend the folder's permissions, or make room.", file=str(run.control))) from None
 
+_latest = [0]  # the milliseconds of this process's last request
+
 def _new_file(folder: Path, name: str, text: str) -> str:
     "Writes a request under a name that nobody else has and returns that name."
-    now = time.time_ns() // 1_000_000
     while True:
-        path = folder / f"{now}-{name}.json"
+        _latest[0] = max(time.time_ns() // 1_000_000, _latest[0] + 1)  # what is asked in one millisecond stays in order
+        path = folder / f"{_latest[0]}-{name}.json"
         try:
             with path.open("x", encoding="utf-8") as file: file.write(text)
             return path.stem
-        except FileExistsError: now += 1  # two asked in one millisecond
+        except FileExistsError: pass  # another process asked the same at the same time
 
-# %% ../nbs/04_control.ipynb #9acec70f
+# %% ../nbs/04_control.ipynb #9b3206b4
 SUPERVISED = ("stop_now",)  # what a supervisor does for its worker
 _LONGEST = 64_000  # bytes of a request
 _TORN = 2.0  # seconds that a file may stay unreadable
@@ -111,7 +113,26 @@ def _age(path: Path) -> tuple[int, str]:
     try: return path.lstat().st_mtime_ns // 1_000_000, path.name
     except OSError: return 0, path.name
 
-class Control:
+class _Answers:
+    "The way back: events, and the request's file."
+    folder: Path
+    log: EventLog
+
+    def answer(
+        self,
+        request: Request,
+        answer: str,  # accepted, done or refused; the last two end it
+        reason: str = "",  # why it was refused, or what came of it
+    ) -> None:
+        "Writes the answer into the run's events."
+        if answer not in ("accepted", "done", "refused"): raise ValueError(f"{answer!r} is no answer")
+        self.log.write("state", request=request.name, id=request.id, answer=answer, **({"reason": reason} if reason else {}))
+        if answer == "accepted": return
+        path = self.folder / f"{request.id}.json"
+        with suppress(OSError): path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
+
+# %% ../nbs/04_control.ipynb #bd087f88
+class Control(_Answers):
     "The requests to one run, for the process that answers them."
 
     def __init__(
@@ -157,19 +178,6 @@ class Control:
         if self.only is not None: return
         self._seen[id] = name
         self.answer(Request(id, name), "refused", reason)
-
-    def answer(
-        self,
-        request: Request,
-        answer: str,  # accepted, done or refused; the last two end it
-        reason: str = "",  # why it was refused, or what came of it
-    ) -> None:
-        "Writes the answer into the run's events."
-        if answer not in ("accepted", "done", "refused"): raise ValueError(f"{answer!r} is no answer")
-        self.log.write("state", request=request.name, id=request.id, answer=answer, **({"reason": reason} if reason else {}))
-        if answer == "accepted": return
-        path = self.folder / f"{request.id}.json"
-        with suppress(OSError): path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
 
     def close(
         self,

@@ -53,7 +53,7 @@ def check_name(name: str) -> None:
     if not _NAME.fullmatch(name) or name.split(".")[0].lower() in _DEVICES or name.endswith("."):
         raise RunError(Problem("can't name a run", "Use 1 to 64 letters, digits, '.', '_' or '-', not starting with '.' or '-'.", field="run_id", value=name))
 
-# %% ../nbs/03_run.ipynb #200745a0
+# %% ../nbs/03_run.ipynb #6ae10639
 STATES = ("queued", "running", "paused", "stopping", "finished", "failed", "killed", "stalled")
 ENDED = ("finished", "failed", "killed")
 SILENT = 30.0  # seconds without any event, while training, after which a living run is stalled
@@ -77,7 +77,23 @@ def _is_stalled(log: Path) -> bool:
     if isinstance(idle, (int, float)) and isinstance(limit, (int, float)): return idle > limit
     return newest.get("stage") in ("probe", "train", "evaluate") and _age(log) > SILENT
 
-# %% ../nbs/03_run.ipynb #0cc5d4aa
+def _state(folder: Path, holder: int | None) -> str:
+    "How the run in `folder` stands, `holder` being its living process."
+    ended, log = _mapping(folder / "exit.json").get("state"), folder / "events.jsonl"
+    if ended in ENDED: return ended
+    if holder is None: return "killed" if any((folder / f"{name}.json").exists() for name in ("process", "supervisor", "exit")) else "queued"
+    said = (newest_event(log, "state", accept=lambda e: e.get("state") in STATES) or {}).get("state")
+    if said is None or said in ENDED: said = "running"  # taken up again, and too young to have said so
+    return "stalled" if said in ("running", "stopping") and _is_stalled(log) else said
+
+def _ended(folder: Path, state: str) -> dict:
+    "What exit.json says, or can be said without one, and the command that goes on."
+    told = {"reason": "", "cure": "", **_mapping(folder / "exit.json"), "state": state}
+    if not told["reason"] and state == "killed": told["reason"] = "its process is gone without a word: it was killed from outside, or the machine went down"
+    place = "" if folder.parent.resolve() == runs_folder().resolve() else f" --runs-dir {shlex.quote(str(folder.parent))}"
+    return {**told, "resume": f"ftwb resume {folder.name}{place}" if state != "finished" else ""}
+
+# %% ../nbs/03_run.ipynb #4e554ad7
 @dataclass(frozen=True)
 class Run:
     "A run folder; everything is read from disk when asked for."
@@ -126,23 +142,12 @@ class Run:
     @property
     def state(self) -> str:
         "One of `STATES`."
-        ended = _mapping(self.folder / "exit.json").get("state")
-        if ended in ENDED: return ended
-        if self.holder is None: return "killed" if any((self.folder / f"{name}.json").exists() for name in ("process", "supervisor", "exit")) else "queued"
-        log = self.folder / "events.jsonl"
-        said = (newest_event(log, "state", accept=lambda e: e.get("state") in STATES) or {}).get("state")
-        if said not in STATES or said in ENDED: said = "running"  # taken up again, and too young to have said so
-        return "stalled" if said in ("running", "stopping") and _is_stalled(log) else said
+        return _state(self.folder, self.holder)
 
     @property
     def ended(self) -> dict:
         "How it ended: state, reason, cure and the command that resumes it; empty while it has not."
-        if (state := self.state) not in ENDED: return {}
-        told = {"state": state, "reason": "", "cure": "", **_mapping(self.folder / "exit.json")}
-        if not told["reason"] and state == "killed": told["reason"] = "its process is gone without a word: it was killed from outside, or the machine went down"
-        here = self.folder.parent
-        place = "" if here.resolve() == runs_folder().resolve() else f" --runs-dir {shlex.quote(str(here))}"
-        return {**told, "state": state, "resume": f"ftwb resume {self.id}{place}" if state != "finished" else ""}
+        return _ended(self.folder, state) if (state := self.state) in ENDED else {}
 
     def _repr_markdown_(self) -> str: return f"**run** `{self.id}` · {self.state} · `{self.folder}`"
 
