@@ -16,14 +16,14 @@ from typing import Any
 from .errors import TrainingError, WorkbenchError
 from .recipe import Recipe
 
-# %% ../nbs/04_failures.ipynb #7871c6e7
+# %% ../nbs/04_failures.ipynb #bc377f54
 def _less_memory(recipe: Recipe | None, settings: dict) -> list[str]:
     "Overrides that need about half the memory."
     if recipe is None: return []
     train = recipe.train
     longest = train.max_length or settings.get("max_length") or 256
-    if train.tokens_per_batch // 2 >= longest: return [f"train.tokens_per_batch={train.tokens_per_batch // 2}", f"train.gradient_accumulation_steps={train.gradient_accumulation_steps * 2}"]
-    return [f"train.max_length={max(4, longest // 2)}"]
+    if train.tokens_per_batch // 2 >= max(longest, 8): return [f"train.tokens_per_batch={train.tokens_per_batch // 2}", f"train.gradient_accumulation_steps={train.gradient_accumulation_steps * 2}"]
+    return [f"train.max_length={longest // 2}"] if longest >= 8 else []
 
 def _smaller_steps(recipe: Recipe | None, settings: dict) -> list[str]:
     "An override with a tenth of the learning rate."
@@ -35,8 +35,8 @@ def _told(state: str, reason: str, cure: str, changes: list[str] | None = None) 
     if cure.endswith(":"): cure = f"{cure} {' '.join(changes)}" if changes else f"{cure[:-1]}."
     return {"state": state, "reason": reason.rstrip(". "), "cure": cure, "changes": changes or []}
 
-# %% ../nbs/04_failures.ipynb #13b507c6
-_NO_MEMORY = re.compile(r"out of memory|can't allocate memory|not enough memory|unable to allocate|ALLOC_FAILED|bad_alloc", re.I)
+# %% ../nbs/04_failures.ipynb #f5a09401
+_NO_MEMORY = re.compile(r"out of memory|MemoryError|can't allocate memory|not enough memory|unable to allocate|ALLOC_FAILED|bad_alloc", re.I)
 _NO_ROOM = re.compile(r"no space left|disk quota exceeded|PytorchStreamWriter failed|file write failed", re.I)
 _NO_NUMBER = re.compile(r"(loss|grad_norm)\b.*\b(nan|inf)\b", re.I)
 
