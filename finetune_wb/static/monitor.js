@@ -43,7 +43,7 @@ export function timeTicks(lo, hi, count) {
   if (!(hi > lo)) return [lo];
   const rough = (hi - lo) / Math.max(1, count);
   if (rough < 1) return linearTicks(lo, hi, count);
-  return multiples(lo, hi, CLOCK.find(step => step >= rough) ?? niceStep((hi - lo) / 86400, count) * 86400);
+  return multiples(lo, hi, CLOCK.find(step => step >= rough * 0.75) ?? niceStep((hi - lo) / 86400, count) * 86400);
 }
 
 const exponent = text => text.replace(/\.?0+e/, "e").replace("e+", "e");
@@ -110,13 +110,18 @@ export const COLUMNS = ["step", "time", "epoch", "value"];
 
 export const newSeries = () => ({ generation: -1, total: 0, count: 0, step: new Float64Array(0), time: new Float64Array(0), epoch: new Float64Array(0), value: new Float64Array(0) });
 
-/** The columns of a message's items. The buffer is a DataView at any byte offset, so it is copied to an aligned one. */
+/**
+ * The columns of a message's items; one that is `like` an earlier item has its axes and brings only values.
+ * The buffer is a DataView at any byte offset, so it is copied to an aligned one.
+ */
 export function unpack(items, view) {
   const bytes = view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength), all = [];
   let at = 0;
-  for (const { count } of items) {
-    all.push(COLUMNS.map((_, i) => new Float64Array(bytes, at + i * count * 8, count)));
-    at += count * 32;
+  const next = count => { const column = new Float64Array(bytes, at, count); at += count * 8; return column; };
+  for (const { count, like } of items) {
+    const axes = Number.isInteger(like) ? all[like].slice(0, 3) : [next(count), next(count), next(count)];
+    if (axes[0].length !== count) throw new Error(`an item of ${count} points can't be like one of ${axes[0].length}`);
+    all.push([...axes, next(count)]);
   }
   if (at !== bytes.byteLength) throw new Error(`the points need ${at} bytes and ${bytes.byteLength} came`);
   return all;
@@ -281,7 +286,7 @@ export function columns(x, y, from, to, toPixel, width) {
 
 // ---- What belongs where ----------------------------------------------------------------------------------------------------
 
-const percent = value => `${formatNumber(value)} %`;
+const percent = value => (finite(value) ? `${Number(value.toPrecision(3))} %` : "–");
 const CHARTS = {
   loss: { title: "Loss", log: true, smooth: true },
   learning_rate: { title: "Learning rate", log: true },
@@ -289,8 +294,8 @@ const CHARTS = {
   tokens_per_s: { title: "Tokens per second", smooth: true, zero: true },
   gpu_percent: { machine: true, title: "GPU utilisation", smooth: true, bounds: [0, 100], format: percent },
   gpu_memory_mb: { machine: true, title: "GPU memory", zero: true, format: formatMegabytes, top: "gpu_memory_total_mb" },
-  gpu_power_w: { machine: true, title: "GPU power", smooth: true, zero: true, format: value => `${formatNumber(value)} W` },
-  gpu_temperature_c: { machine: true, title: "GPU temperature", format: value => `${formatNumber(value)} °C` },
+  gpu_power_w: { machine: true, title: "GPU power", smooth: true, zero: true, format: value => (finite(value) ? `${Math.round(value)} W` : "–") },
+  gpu_temperature_c: { machine: true, title: "GPU temperature", format: value => (finite(value) ? `${Math.round(value)} °C` : "–") },
   cpu_percent: { machine: true, title: "CPU", smooth: true, bounds: [0, 100], format: percent },
   rss_mb: { machine: true, title: "Process memory", zero: true, format: formatMegabytes },
 };
@@ -315,9 +320,9 @@ export function look(run, runs, role) {
 
 const BADGES = {
   queued: ["◌", "queued", "calm"], running: ["●", "running", "good"], paused: ["‖", "paused", "warn"], stopping: ["◐", "stopping", "warn"],
-  finished: ["✓", "finished", "good"], failed: ["✕", "failed", "bad"], killed: ["✕", "killed", "bad"], stalled: ["!", "stalled", "warn"],
+  gone: ["∅", "folder deleted", "bad"], finished: ["✓", "finished", "good"], failed: ["✕", "failed", "bad"], killed: ["✕", "killed", "bad"], stalled: ["!", "stalled", "warn"],
 };
-export const ended = state => state === "finished" || state === "failed" || state === "killed";
+export const ended = state => ["finished", "failed", "killed", "gone"].includes(state);
 
 /** Symbol, word and tone of a state; the stage of a running one is named. */
 export function badge(state, stage) {
@@ -325,13 +330,14 @@ export function badge(state, stage) {
   return { symbol, text: state === "running" && stage ? `${text} · ${stage}` : text, tone };
 }
 
+const BEGUN = new Set(["evaluate", "sample", "learning_rate", "clone"]);  // nothing to ask of a run before its first step
 const ALLOWED = {
   queued: ["stop", "stop_now"], running: ["pause", "stop", "stop_now", "evaluate", "sample", "learning_rate", "clone"],
   paused: ["resume", "stop", "stop_now", "learning_rate", "clone"], stopping: ["stop_now"], finished: ["clone"],
   failed: ["resume", "clone"], killed: ["resume", "clone"], stalled: ["stop", "stop_now", "clone"],
 };
-/** The requests that make sense in a state. */
-export const allowed = state => new Set(ALLOWED[state] ?? []);
+/** The requests that make sense in a state, before and after the first step. */
+export const allowed = (state, begun = true) => new Set((ALLOWED[state] ?? []).filter(name => begun || !BEGUN.has(name)));
 
 /** What is left of a run, in words. */
 export function remainingText({ state, remaining }) {
@@ -429,7 +435,7 @@ function list(parent, rows, build) {
 
 /** What all views of one model share: series, requests, the kernel's last beat. */
 function newState() {
-  return { runs: new Map(), asked: [], lastId: 0, beat: performance.now(), views: new Set(), synced: -Infinity };
+  return { runs: new Map(), status: new Map(), asked: [], lastId: 0, beat: performance.now(), views: new Set(), synced: -Infinity };
 }
 
 const silent = state => performance.now() - state.beat > SILENCE;
@@ -442,14 +448,17 @@ function sync(state, model, now = performance.now()) {
 }
 
 function take(state, model, message, buffers) {
-  if (message.type === "beat") { state.beat = performance.now(); return; }
+  if (message.type === "beat" || message.type === "points") {
+    state.beat = performance.now();
+    for (const one of message.status ?? []) state.status.set(one.id, one);  // numbers that moved since `runs` was set
+    tell(state, "status");
+  }
   if (message.type === "requested") {
     const one = state.asked.find(one => one.id === message.id);
     if (one) Object.assign(one, { as: message.as ?? undefined, answer: message.answer, reason: message.reason });
     return tell(state, "text");
   }
   if (message.type !== "points" && message.type !== "window") return;
-  state.beat = performance.now();
   const items = message.type === "points" ? message.items : [message], all = unpack(items, buffers[0]);
   items.forEach((item, i) => {
     if (!state.runs.has(item.run)) state.runs.set(item.run, new Map());
@@ -496,11 +505,11 @@ function giveUp(state) {
 // One chart: a title with its values, a canvas for the lines and one above it for the crosshair.
 
 function newChart(panel, key, spec) {
-  const title = h("span", { class: "ftwb-title" }, spec.title), keys = h("span", { class: "ftwb-keys" });
+  const note = h("span", { class: "ftwb-name" }), title = h("span", { class: "ftwb-title" }, `${spec.title} `, note), keys = h("span", { class: "ftwb-keys" });
   const lines = h("canvas", { "aria-hidden": "true" }), cross = h("canvas", { "aria-hidden": "true" });
   const plot = h("div", { class: "ftwb-plot", tabIndex: 0, role: "slider", "aria-label": `${spec.title}: crosshair`, "aria-valuemin": "0", "aria-valuemax": "0", "aria-valuenow": "0", "aria-describedby": panel.helpId }, lines, cross);
   const figure = h("div", { class: `ftwb-chart${key === "loss" ? " ftwb-first" : ""}`, "data-chart": key }, h("div", { class: "ftwb-caption" }, title, keys), plot);
-  const chart = { key, spec, figure, plot, lines, cross, keys, width: 0, height: 0, drawn: [], keyNodes: new Map() };
+  const chart = { key, spec, figure, note, plot, lines, cross, keys, width: 0, height: 0, drawn: [], keyNodes: new Map() };
   listen(panel, chart);
   return chart;
 }
@@ -591,7 +600,8 @@ function draw(panel, chart) {
   chart.drawn = panel.lines(chart).map(one => {
     const shown = pick(one.series, axis, panel.window), xs = shown[axis], [from, to] = range(xs, shown.count, lo, hi);
     const even = panel.smoothing > 0 && spec.smooth && one.role !== "valid";
-    return { ...one, shown, xs, from, to, value: even ? smoothed(one.series, shown, panel.smoothing, spec.machine) : shown.value, even };
+    const before = Number(xs[from] < lo), after = Number(xs[to - 1] > hi);  // neighbours outside the window: drawn to, not measured
+    return { ...one, shown, xs, from, to, before, after, value: even ? smoothed(one.series, shown, panel.smoothing, spec.machine) : shown.value, even };
   });
   const y = (chart.y = ordinate(panel, chart, logarithm, bottom));
   context.font = theme.font;
@@ -612,7 +622,8 @@ function ordinate(panel, chart, logarithm, bottom) {
   let lo = Infinity, hi = -Infinity;
   for (const one of chart.drawn) {
     for (const values of one.even ? [one.shown.value, one.value] : [one.value]) {
-      const [low, high] = extent(values, one.from, one.to, logarithm);
+      let [low, high] = extent(values, one.from + one.before, one.to - one.after, logarithm);
+      if (!(high >= low)) [low, high] = extent(values, one.from, one.to, logarithm);
       lo = Math.min(lo, low); hi = Math.max(hi, high);
     }
   }
@@ -634,7 +645,7 @@ function ordinate(panel, chart, logarithm, bottom) {
 
 function grid(context, chart, x, y, theme, axis, bottom) {
   const { width, inner, spec } = chart, crisp = value => Math.round(value) + 0.5;
-  const rows = Math.max(2, Math.round((bottom - GUTTER.top) / 42)), cells = Math.max(2, Math.floor(inner / 76));
+  const rows = Math.max(3, Math.round((bottom - GUTTER.top) / 34)), cells = Math.max(3, Math.floor(inner / 72));
   const yTicks = y.log ? logTicks(y.lo, y.hi, rows) : linearTicks(y.lo, y.hi, rows), yStep = yTicks.length > 1 ? yTicks[1] - yTicks[0] : Math.abs(yTicks[0]) || 1;
   const [lo, hi] = chart.domain, xTicks = (axis === "time" ? timeTicks : linearTicks)(lo, hi, cells), xStep = xTicks.length > 1 ? xTicks[1] - xTicks[0] : 1;
   context.lineWidth = 1;
@@ -645,7 +656,7 @@ function grid(context, chart, x, y, theme, axis, bottom) {
   for (const tick of y.empty ? [] : yTicks) {
     const at = crisp(y(tick));
     context.beginPath(); context.moveTo(GUTTER.left, at); context.lineTo(width - GUTTER.right, at); context.stroke();
-    context.fillText(spec.format === formatMegabytes ? formatMegabytes(tick).replace(" ", "\u2009") : y.log ? formatNumber(tick) : formatTick(tick, yStep), GUTTER.left - 6, at);
+    context.fillText(spec.format === formatMegabytes ? (tick ? formatMegabytes(tick).replace(" ", "\u2009") : "0") : y.log ? formatNumber(tick) : formatTick(tick, yStep), GUTTER.left - 6, at);
   }
   context.strokeStyle = theme.edge;
   context.beginPath(); context.moveTo(GUTTER.left, crisp(bottom)); context.lineTo(width - GUTTER.right, crisp(bottom)); context.stroke();
@@ -732,16 +743,18 @@ function readout(panel, chart) {
       chart.keys.append(node.root);
     }
     node.root.title = `${one.run.label} ${one.name}`;
-    node.swatch.style.borderTop = many ? "" : `2px ${one.look.dash.length ? "dashed" : "solid"} ${panel.theme.colours[one.look.colour]}`;
+    const symbol = many && !(chart.paired && one.role === "valid");
+    node.swatch.style.borderTop = symbol ? "" : `2px ${one.look.dash.length ? "dashed" : "solid"} ${panel.theme.colours[one.look.colour]}`;
     node.swatch.style.color = panel.theme.colours[one.look.colour];
-    mark(node.swatch, "class", many ? "ftwb-symbol" : chart.drawn.length > 1 ? "ftwb-swatch" : "ftwb-swatch ftwb-none");
-    say(node.swatch, many ? one.look.symbol + (one.look.dash.length ? "╌" : "") : "");
+    mark(node.swatch, "class", symbol ? "ftwb-symbol" : chart.drawn.length > 1 ? "ftwb-swatch" : "ftwb-swatch ftwb-none");
+    say(node.swatch, symbol ? one.look.symbol : "");
     say(node.name, many ? "" : name);
     say(node.value, format(value));
-    say(node.raw, one.even && chart.key === "loss" && raw !== value ? format(raw) : "");
+    say(node.raw, one.even && !many && chart.key === "loss" && raw !== value ? format(raw) : "");
     spoken.push(`${many ? `${one.run.label} ` : ""}${name} ${format(value)}`.trim());
   }
   for (const [id, node] of chart.keyNodes) if (!seen.has(id)) { node.root.remove(); chart.keyNodes.delete(id); }
+  say(chart.note, many && chart.paired ? "train solid, valid dashed" : "");
   const place = panel.place(chart);
   mark(chart.plot, "aria-valuetext", `${place ? `${place}: ` : "newest: "}${spoken.join(", ") || "no values yet"}`);
   mark(chart.plot, "aria-valuemin", String(chart.domain[0]));
@@ -842,6 +855,7 @@ function paint(panel) {
   const { dirty } = panel;
   panel.dirty = new Set();
   if (dirty.has("theme") || !panel.theme) { panel.theme = readTheme(panel); dirty.add("plots"); }
+  if (dirty.has("status")) { readRuns(panel); dirty.add("text"); }
   if (dirty.has("text")) paintText(panel);
   if (dirty.has("plots") || dirty.has("text")) arrange(panel);
   if (dirty.has("plots")) {
@@ -879,6 +893,7 @@ function arrange(panel) {
     if (panel.grid.children[i] !== chart.figure) panel.grid.insertBefore(chart.figure, panel.grid.children[i] ?? null);
   });
   show(panel.grid, wanted.length > 0);
+  show(panel.tools, wanted.length > 0);
   show(panel.empty, wanted.length === 0);
   if (panel.dirty.size) panel.changed("plots");
 }
@@ -894,7 +909,7 @@ function build(panel) {
   panel.table = buildRuns();
   panel.head = buildHead(panel);
   panel.actions = buildActions(panel);
-  const tools = buildTools(panel);
+  panel.tools = buildTools(panel);
   panel.empty = h("div", { class: "ftwb-empty" });
   panel.grid = h("div", { class: "ftwb-grid" });
   panel.alerts = h("ul", { class: "ftwb-alerts" });
@@ -902,7 +917,7 @@ function build(panel) {
   panel.samples = buildSamples(panel);
   panel.live = h("div", { class: "ftwb-unseen", "aria-live": "polite" });
   const help = h("div", { class: "ftwb-unseen", id: panel.helpId }, "Left and right arrows move the crosshair, plus and minus zoom, Escape shows everything again.");
-  panel.root = h("div", { class: "ftwb", role: "region", "aria-label": "Run monitor", id: panel.id }, panel.error, panel.table.root, panel.head.root, panel.actions.root, tools, panel.empty, panel.grid, panel.alertBox, panel.samples.root, help, panel.live);
+  panel.root = h("div", { class: "ftwb", role: "region", "aria-label": "Run monitor", id: panel.id }, panel.error, panel.table.root, panel.head.root, panel.actions.root, panel.tools, panel.empty, panel.grid, panel.alertBox, panel.samples.root, help, panel.live);
 }
 
 function buildRuns() {
@@ -980,7 +995,7 @@ function buildActions(panel) {
   const forms = (actions.forms = {
     stop_now: form("stop_now", () => send("stop_now"), h("span", {}, "End this run at once, without saving or evaluating? Steps after the last checkpoint are lost."), submit("Stop now", "ftwb-danger"), cancel("Keep it running")),
     learning_rate: form("learning_rate", () => { const read = readRate(rate.value); say(rateProblem, read.problem ?? ""); if (!read.problem) send("learning_rate", read); },
-      h("label", {}, "Learning rate ", rate), submit("Set"), cancel("Cancel"), rateProblem),
+      h("label", {}, "Peak learning rate from here on ", rate), submit("Set"), cancel("Cancel"), rateProblem),
     clone: form("clone", () => { const read = readOverrides(changes.value), name = cloneName.value.trim(); say(cloneProblem, read.problem ?? ""); if (!read.problem) send("clone", name ? { ...read, run_id: name } : read); },
       h("label", { class: "ftwb-wide" }, "Fields to change, one a line ", changes), h("label", {}, "Name of the new run ", cloneName), submit("Start the clone"), cancel("Cancel"), cloneProblem),
   });
@@ -1033,6 +1048,7 @@ function paintText(panel) {
   say(panel.error, panel.model.get("error") || "");
   show(panel.error, Boolean(panel.model.get("error")));
   mark(panel.root, "data-stale", String(stale));
+  mark(panel.root, "data-many", String(panel.runs.length > 1));
   for (const part of [panel.head.root, panel.actions.root]) show(part, Boolean(run));
   paintRuns(panel);
   paintView(panel);
@@ -1041,7 +1057,7 @@ function paintText(panel) {
   paintActions(panel, run, stale);
   paintAlerts(panel, run);
   paintSamples(panel, run);
-  const waits = { queued: "Queued: waiting for its turn…", paused: "Paused before the first step.", finished: "This run ended without a single step.", failed: "This run ended before its first step.", killed: "This run ended before its first step." };
+  const waits = { gone: "The run's folder was deleted.", queued: "Queued: waiting for its turn…", paused: "Paused before the first step.", finished: "This run ended without a single step.", failed: "This run ended before its first step.", killed: "This run ended before its first step." };
   const stages = { prepare: "Preparing: data and model are loading…", probe: "Fitting the probe on the frozen encoder…" };
   say(panel.empty, waits[run.state] ?? (run.state === "running" && stages[run.stage]) ?? "Waiting for the first step…");
   const listening = panel.root.contains(document.activeElement), now = performance.now();
@@ -1096,7 +1112,7 @@ function paintHead(panel, run, stale) {
   head.label.title = run.label;
   paintBadge(head.state, run);
   show(head.stale, stale);
-  say(head.silence, stale ? `The kernel has been silent for ${formatDuration((performance.now() - panel.state.beat) / 1000)}; the run itself goes on. Run this cell again to follow it.` : "");
+  say(head.silence, stale ? `The kernel has been silent for ${formatDuration((performance.now() - panel.state.beat) / 1000)}; the run itself goes on. Run this cell again to follow it${run.control ? "" : " and to use the buttons"}.` : "");
   const width = `${(done * 100).toFixed(2)}%`;
   if (head.fill.style.width !== width) head.fill.style.width = width;
   mark(head.bar, "data-tone", badge(run.state).tone);
@@ -1114,7 +1130,7 @@ function paintHead(panel, run, stale) {
 }
 
 function paintActions(panel, run, stale) {
-  const { actions, state } = panel, can = allowed(run.state), rows = ledger(run, state.asked, Date.now()), over = ended(run.state);
+  const { actions, state } = panel, can = allowed(run.state, finite(run.step)), rows = ledger(run, state.asked, Date.now()), over = ended(run.state);
   const reachable = over ? !stale : Boolean(run.control) || !stale, waiting = new Set(rows.filter(row => row.waits && Date.now() - parseInt(row.id, 10) < PATIENCE * 1000).map(row => row.request));
   for (const [name, button] of Object.entries(actions.buttons)) {
     const on = can.has(name) && reachable && !waiting.has(name);
@@ -1155,18 +1171,22 @@ function paintSamples(panel, run) {
 const rank = name => { const at = Object.keys(SAMPLE).indexOf(name); return at < 0 ? 99 : at; };
 
 function sampleCell(row, name) {
-  const value = row[name], cell = h("td", { dir: "auto", class: `ftwb-of-${rank(name) < 99 ? name : "other"}` });
+  const value = row[name], cell = h("td", { "data-name": SAMPLE[name] ?? words(name), class: `ftwb-of-${rank(name) < 99 ? name : "other"}` });
   if (name === "predicted" && "label" in row) {
     const right = String(value) === String(row.label);
     cell.append(h("span", { class: "ftwb-mark", "data-tone": right ? "good" : "bad", title: right ? "right" : "wrong" }, right ? "✓ " : "✕ ", h("span", { class: "ftwb-unseen" }, right ? "right: " : "wrong: ")));
   }
-  cell.append(value === null || value === undefined ? "–" : typeof value === "number" ? formatNumber(value) : typeof value === "object" ? JSON.stringify(value) : String(value));
+  cell.append(h("span", { dir: "auto" }, value === null || value === undefined ? "–" : typeof value === "number" ? formatNumber(value) : typeof value === "object" ? JSON.stringify(value) : String(value)));
   return cell;
 }
 
-function readTraits(panel) {
-  panel.runs = panel.model.get("runs") ?? [];
+function readRuns(panel) {
+  panel.runs = (panel.model.get("runs") ?? []).map(run => ({ ...run, ...panel.state.status.get(run.id) }));
   if (!panel.runs.some(run => run.id === panel.selected)) panel.selected = panel.runs[0]?.id ?? null;
+}
+
+function readTraits(panel) {
+  readRuns(panel);
   const view = panel.model.get("view") ?? {}, before = panel.axis;
   panel.axis = view.axis in AXES ? view.axis : "step";
   panel.smoothing = clamp(Number(view.smoothing) || 0, 0, 0.99);
@@ -1225,9 +1245,11 @@ export default () => {
   return {
     initialize({ model }) {
       const message = (content, buffers) => take(state, model, content, buffers);
+      const fresh = () => state.status.clear();
       model.on("msg:custom", message);
+      model.on("change:runs", fresh);
       sync(state, model);
-      return () => model.off("msg:custom", message);
+      return () => { model.off("msg:custom", message); model.off("change:runs", fresh); };
     },
     render: ({ model, el }) => attach(state, model, el),
   };
