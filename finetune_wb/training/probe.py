@@ -16,7 +16,7 @@ from torch.nn.functional import cross_entropy
 from ..progress import Progress
 from .encode import Encoded, token_batches
 
-# %% ../../nbs/41_training.probe.ipynb #9619532d
+# %% ../../nbs/41_training.probe.ipynb #22f4886f
 INFERENCE_TOKENS = 4096  # budget of a batch without gradients
 
 def _forward_batches(
@@ -26,6 +26,7 @@ def _forward_batches(
     place: str,  # device
     bf16: bool,  # autocast
     title: str,  # of the progress bar
+    tick: Callable[[], None] = lambda: None,  # called after each batch
     budget: int = INFERENCE_TOKENS,
 ) -> np.ndarray:  # (rows, width) float32, in the order of `encoded`
     "`function` over all rows, no gradients."
@@ -42,11 +43,13 @@ def _forward_batches(
             results[batch] = values
             done += len(batch)
             bar.update(done)
+            tick()
     return results
 
-def embed(model, encoded: Encoded, pad_token_id: int, place: str, bf16: bool, title: str = "embed") -> np.ndarray:
+# %% ../../nbs/41_training.probe.ipynb #61de07da
+def embed(model, encoded: Encoded, pad_token_id: int, place: str, bf16: bool, title: str = "embed", tick: Callable[[], None] = lambda: None) -> np.ndarray:
     "Features (rows, hidden) of a `SequenceClassifier`, dropout off."
-    return _forward_batches(model.eval().features, encoded, pad_token_id, place, bf16, title)
+    return _forward_batches(model.eval().features, encoded, pad_token_id, place, bf16, title, tick)
 
 def predict(model, encoded: Encoded, pad_token_id: int, place: str, bf16: bool, title: str = "predict") -> np.ndarray:
     "Class probabilities (rows, classes) float32 of a classifier or of a peft model around one, dropout off."
@@ -54,7 +57,7 @@ def predict(model, encoded: Encoded, pad_token_id: int, place: str, bf16: bool, 
     logits = _forward_batches(lambda ids, mask: model(input_ids=ids, attention_mask=mask).logits, encoded, pad_token_id, place, bf16, title)
     return torch.from_numpy(logits).softmax(1).numpy()
 
-# %% ../../nbs/41_training.probe.ipynb #ecc39b54
+# %% ../../nbs/41_training.probe.ipynb #b7f775f6
 PENALTIES = (1e-2, 3e-3, 1e-3, 3e-4, 1e-4)  # weight of ½‖W‖² beside the mean loss
 
 @dataclass(frozen=True)
@@ -79,6 +82,7 @@ def _solve(features: torch.Tensor, labels: torch.Tensor, weight: torch.Tensor, b
         return loss
     solver.step(closure)
 
+# %% ../../nbs/41_training.probe.ipynb #c2787cc9
 def fit_head(
     features: np.ndarray,  # (rows, width) of the training rows
     label_ids: np.ndarray,  # (rows,)
