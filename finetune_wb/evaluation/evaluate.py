@@ -70,7 +70,7 @@ def baseline_probabilities(
     if "probe" in wanted: add("probe", head.probabilities(features), fitted["seconds"])
     return found, seconds, memory
 
-# %% ../../nbs/56_evaluation.evaluate.ipynb #5aa0a1a5
+# %% ../../nbs/56_evaluation.evaluate.ipynb #a897f6e1
 def _times_measured(run: Run) -> int:
     "How many other runs beside this one were evaluated on the same test split."
     mine = run.record["data"]["split_fingerprint"]
@@ -89,6 +89,7 @@ def _write_predictions(path: Path, data: Dataset, probabilities: np.ndarray) -> 
             best = int(row.argmax())
             file.write(json.dumps({"origin": origin, "label": label, "predicted": names[best], "confidence": round(float(row[best]), 6)}, ensure_ascii=False) + "\n")
 
+# %% ../../nbs/56_evaluation.evaluate.ipynb #120b1a20
 def evaluate(
     run: Run | str | Path,  # a run, its id or its folder
     runs_dir: str | Path | None = None,
@@ -117,7 +118,7 @@ def evaluate(
     _keep(run, data, tuned, metrics, result)
     return result
 
-# %% ../../nbs/56_evaluation.evaluate.ipynb #e9a80fe5
+# %% ../../nbs/56_evaluation.evaluate.ipynb #5162595d
 def _short(source: str) -> str:
     "A data source without the folders of its files."
     return ", ".join(part.replace("\\", "/").rsplit("/", 1)[-1] for part in source.split(", "))
@@ -129,10 +130,11 @@ def _content(run: Run, data: Dataset, tuned: np.ndarray, metrics: dict, result: 
              "command line": f"ftwb train recipe.yaml --run-id again\nftwb evaluate again   # recipe.yaml is in {run.id}/",
              "papermill": "ftwb notebook nbs/recipes/finetune.ipynb --recipe recipe.yaml"}
     others = metrics["other_runs_on_this_split"]
-    notes = [*record["data"]["notes"], *([f"{others} other {'run was' if others == 1 else 'runs were'} measured here on this test split; the best of several looks better than it is."] if others else [])]
+    tuned_for = record["result"].get("fine_tune", {})
+    notes = [*record["data"]["notes"], *([f"Training was stopped on request at step {tuned_for['steps']} of {tuned_for['of']}."] if tuned_for.get("ended") == "request" else []), *([f"{others} other {'run was' if others == 1 else 'runs were'} measured here on this test split; the best of several looks better than it is."] if others else [])]
     return ReportContent(
-        title=f"{Path(record['model']['id']).name} · {recipe.method.name} · {_short(record['data']['source'])}", verdict=result, metrics=metrics, events=run.events(),
-        best_step=record["result"].get("fine_tune", {}).get("best_step"), metric=recipe.train.metric_for_best_model,
+        title=f"{Path(record['model']['id']).name} · {recipe.method.name} · {_short(record['data']['source'])}", verdict=result, metrics=metrics, events=run.history(),
+        best_step=tuned_for.get("best_step"), metric=recipe.train.metric_for_best_model,
         mistakes=confident_mistakes(data.test, tuned, labels, data.label_names, recipe.evaluate.mistakes), data={**record["data"], "notes": notes},
         cost={**record["cost"], "evaluate": metrics["cost"]}, recipe_yaml=to_yaml(recipe), reproduce=again, model=record["model"], machine=record["machine"], versions=record["versions"], created=record["created"])
 
