@@ -5,8 +5,9 @@
 # %% auto #0
 __all__ = ['RUN_COLOURS', 'run_picture']
 
-# %% ../../nbs/70_panels.picture.ipynb #8e0e225d
+# %% ../../nbs/70_panels.picture.ipynb #7c30d5ca
 import io
+import warnings
 
 import numpy as np
 
@@ -14,9 +15,10 @@ from ..follow import Follower
 from ..pictures import COLOURS, _fonts, caption
 from ..series import smooth, thin
 
-# %% ../../nbs/70_panels.picture.ipynb #545ebd06
+# %% ../../nbs/70_panels.picture.ipynb #1a60a98b
 RUN_COLOURS = ("#2563eb", "#ea580c", "#059669", "#9333ea", "#dc2626", "#0891b2")  # of several runs in one picture
 _PALE = "#9ca3af"
+warnings.filterwarnings("ignore", r"Glyph .* missing from", module=r"finetune_wb\.panels\.picture")  # once, for all threads: a thread's warning lands in whatever cell runs
 
 def _style(axes, title: str, axis: str, log: bool) -> None:
     text = {"fontfamily": _fonts(), "parse_math": False, "color": COLOURS["ink"]}

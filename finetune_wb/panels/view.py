@@ -12,7 +12,7 @@ from pathlib import Path
 import anywidget
 import traitlets
 
-# %% ../../nbs/70_panels.view.ipynb #da9931fc
+# %% ../../nbs/70_panels.view.ipynb #265fa001
 _STATIC = Path(str(files("finetune_wb"))) / "static"
 
 class MonitorView(anywidget.AnyWidget):
@@ -31,3 +31,8 @@ class MonitorView(anywidget.AnyWidget):
         "Sets traits from any thread, and sends them."
         self._trait_values.update(traits)
         self.send_state([*traits])
+
+    def close(self) -> None:
+        "Closes the widget, and the layout that came with it."
+        if self.comm is not None: self.layout.close()
+        super().close()
