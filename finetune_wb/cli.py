@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['app', 'RunsDir', 'RunId', 'Overrides', 'RecipeFile', 'RunName', 'Queue', 'recipe_command', 'fields', 'data', 'train',
-           'evaluate', 'launch', 'resume', 'clone', 'stop', 'pause', 'request', 'runs', 'show', 'notebook', 'main']
+           'evaluate', 'launch', 'resume', 'clone', 'stop', 'pause', 'request', 'runs', 'show', 'watch', 'notebook',
+           'main']
 
 # %% ../nbs/81_cli.ipynb #63dc2e33
 import os
@@ -170,7 +171,7 @@ def request(run: RunName, what: Annotated[str, typer.Argument(help="evaluate, sa
     except ValueError: raise RunError(Problem("is no number", "Write learning_rate=1e-5.", value=text)) from None
     _ask(open_run(run, runs_dir), name, **fields)
 
-# %% ../nbs/81_cli.ipynb #e2cdbcef
+# %% ../nbs/81_cli.ipynb #5f0adfff
 @app.command()
 def runs(runs_dir: RunsDir = None):
     "List all runs, newest first."
@@ -201,6 +202,12 @@ def show(run: RunName, runs_dir: RunsDir = None):
     rows += [[f"valid at step {e['step']}", ", ".join(f"{k[6:]} {v:.4f}" for k, v in e.items() if k.startswith("valid_"))] for e in metrics]
     rows += [[f"test {k}", f"{v:.4f}"] for k, v in (opened.metrics or {}).items() if isinstance(v, float)]
     _table(["", opened.id], rows)
+
+@app.command()
+def watch(run: RunName, runs_dir: RunsDir = None):
+    "Watch a run until it ends: state, curves, machine, alerts. Ctrl-C stops the watching, not the run."
+    from finetune_wb.watch import watch as watch_run
+    watch_run(open_run(run, runs_dir))
 
 # %% ../nbs/81_cli.ipynb #373d4989
 @app.command()
