@@ -22,6 +22,7 @@ _home = {  # public name -> the module that defines it
     "Dataset": "data.split", "load_data": "data.load", "summary": "data.inspect",
     "Run": "run", "open_run": "run", "runs": "run",
     "train": "training.train", "launch": "training.launch", "attach": "training.launch", "resume": "training.launch", "clone": "training.launch", "request": "control",
+    "monitor": "panels.monitor", "RunMonitor": "panels.monitor", "wait": "follow",
     "evaluate": "evaluation.evaluate", "write_report": "evaluation.report",
     "WorkbenchError": "errors",
 }  # fmt: skip

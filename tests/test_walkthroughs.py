@@ -8,7 +8,7 @@ import pytest
 NBS = Path(__file__).parents[1] / "nbs"
 PAGES = {
     "walkthroughs/classify.ipynb": {"max_rows": 300, "epochs": 1},
-    "workbench.ipynb": {"max_rows": 300},
+    "workbench.ipynb": {"method": "full", "max_rows": 200},
 }
 
 
