@@ -123,11 +123,11 @@ def open_browser():
 class Notebook:
     "A notebook of `sources`, one cell each and an empty one, on a page of its own."
 
-    def __init__(self, lab: Lab, browser, name: str, sources: list[str] = (), width: int = 1200, height: int = 1000, write: bool = True):
+    def __init__(self, lab: Lab, browser, name: str, sources: list[str] = (), width: int = 1200, height: int = 1300, write: bool = True):
         import nbformat
 
         self.lab, self.file, self.path = lab, f"{name}.ipynb", lab.folder / f"{name}.ipynb"
-        self.asked, self.errors, self.received = [], [], 0  # addresses; what the console called an error; bytes from websockets
+        self.asked, self.errors, self.received, self.is_dark = [], [], 0, False  # addresses; what the console called an error; bytes from websockets
         if write:
             cells = [nbformat.v4.new_code_cell(source) for source in (*sources, "")]
             spec = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
@@ -189,7 +189,8 @@ class Notebook:
     def dark(self, dark: bool = True) -> None:
         theme = "JupyterLab Dark" if dark else "JupyterLab Light"
         self.command("apputils:change-theme", theme=theme)
-        self.until("dark => document.body.dataset.jpThemeLight === String(!dark)", dark)
+        self.until("dark => document.body.dataset.jpThemeLight === String(!dark) && !document.querySelector('#jupyterlab-splash')", dark)
+        self.is_dark = dark
 
     def shot(self, folder: Path, name: str) -> Path:
         "A picture of the page as it is."
@@ -226,26 +227,33 @@ def lab(browser, tmp_path_factory):
     with serve_lab(tmp_path_factory.mktemp("lab")) as found: yield found
 
 
-@pytest.fixture
-def open_notebook(lab, browser, shots, request):
-    """`open_notebook(name, sources)` → a `Notebook`. When the test ends each is photographed and closed, and has to have been
+@contextmanager
+def notebooks(lab: Lab, browser, shots: Path, name: str):
+    """Gives `open_one(name, sources)` → a `Notebook`. At the end each is photographed and closed, and has to have been
     quiet: no error in the console, nothing asked of another machine."""
     opened: list[Notebook] = []
 
-    def open_one(name: str | None = None, sources: list[str] = (), **options) -> Notebook:
-        opened.append(Notebook(lab, browser, name or _plain(request.node.name), sources, **options))
+    def open_one(file: str | None = None, sources: list[str] = (), **options) -> Notebook:
+        opened.append(Notebook(lab, browser, file or name, sources, **options))
         return opened[-1]
 
-    yield open_one
     try:
-        for number, notebook in enumerate(opened):
-            notebook.shot(shots, _plain(request.node.name) + (f"-{number + 1}" if number else ""))
+        yield open_one
         for notebook in opened:
             assert notebook.hosts() <= {*LOCAL}
             assert not notebook.errors
     finally:
-        for notebook in opened: notebook.close()
+        for number, notebook in enumerate(opened):
+            notebook.shot(shots, name + (f"-{number + 1}" if number else ""))
+            if notebook.is_dark: notebook.dark(False)  # a theme is the server's setting and would stay
+            notebook.close()
         lab.end_kernels()
+
+
+@pytest.fixture
+def open_notebook(lab, browser, shots, request):
+    "`notebooks` for one test."
+    with notebooks(lab, browser, shots, _plain(request.node.name)) as open_one: yield open_one
 
 
 def _plain(name: str) -> str: return re.sub(r"[^\w-]+", "-", name.removeprefix("test_")).strip("-")

@@ -19,7 +19,7 @@ def _small(name: str, page: Path, parameters: dict) -> None:
 
 
 @pytest.mark.parametrize("name, parameters", [
-    ("workbench.ipynb", {"method": "probe", "max_rows": 300, "runs_dir": ""}),
+    ("workbench.ipynb", {"method": "full", "max_rows": 200, "runs_dir": ""}),
     ("recipes/finetune.ipynb", {"recipe_file": "", "overrides": ["method.name=probe", "data.max_rows=300"], "runs_dir": "", "run_id": ""}),
 ])
 def test_page_in_lab(name, parameters, lab, open_notebook, shots):
@@ -31,6 +31,7 @@ def test_page_in_lab(name, parameters, lab, open_notebook, shots):
     assert sum(bool(cell) for cell in outputs) >= 7  # it did run
     assert max(map(len, outputs)) <= 3  # bars update in place
     notebook.page.set_viewport_size({"width": 1200, "height": 5500})
+    notebook.page.evaluate("() => document.querySelector('.jp-WindowedPanel-outer').scrollTo(0, 0)")
     notebook.shot(shots, f"{stem}-light")
     notebook.dark()
     notebook.shot(shots, f"{stem}-dark")
