@@ -234,11 +234,9 @@ export function smooth(x, value, count, weight, spacing, seed = null) {
     if (!finite(value[i])) { out[i] = NaN; continue; }
     const distance = finite(last) && spacing > 0 ? (x[i] - last) / spacing : 1;
     if (distance !== far) { far = distance; keep = weight ** far; }
-    if (distance > 0) {
-      sum = sum * keep + value[i] * (1 - keep);
-      bias = bias * keep + (1 - keep);
-      last = x[i];
-    }
+    sum = sum * keep + value[i] * (1 - keep);
+    bias = bias * keep + (1 - keep);
+    last = x[i];
     out[i] = bias > 0 ? sum / bias : value[i];
   }
   return out;
@@ -252,7 +250,7 @@ export const spacing = (x, count, total) => (count < 2 ? 0 : (x[count - 1] - x[0
  * the last value in their order, and a NaN where a gap is. Returns {x, y, count} in pixels and values.
  */
 export function columns(x, y, from, to, toPixel, width) {
-  const few = to - from <= width * 2, room = few ? to - from : width * 5 + 16;
+  const few = to - from <= width * 2, room = few ? to - from : (width + 2) * 5;
   const px = new Float64Array(room), py = new Float64Array(room);
   let count = 0, column = NaN, first = -1, low = -1, high = -1, last = -1, gap = false;
   const put = i => { px[count] = toPixel(x[i]); py[count++] = y[i]; };
@@ -262,7 +260,7 @@ export function columns(x, y, from, to, toPixel, width) {
     put(first);
     if (a !== first) put(a);
     if (b !== a && b !== first) put(b);
-    if (last !== b && last !== first && last !== a) put(last);
+    if (last !== b && last !== first) put(last);
     first = -1;
   };
   for (let i = from; i < to; i++) {
@@ -405,7 +403,7 @@ export function ledger(run, asked, now) {
 
 const AXES = { step: "Step", epoch: "Epoch", time: "Time" };
 const SILENCE = 6000;  // milliseconds without a beat after which the kernel counts as gone
-const GUTTER = { left: 46, right: 12, top: 8, bottom: 20 };
+const GUTTER = { right: 12, top: 8, bottom: 20 };
 let panels = 0;
 
 function h(tag, properties = {}, ...children) {
@@ -516,7 +514,7 @@ function newChart(panel, key, spec) {
 
 function listen(panel, chart) {
   const { plot } = chart, options = { signal: panel.signal };
-  const pixel = event => clamp(event.clientX - plot.getBoundingClientRect().left - GUTTER.left, 0, chart.inner ?? 0);
+  const pixel = event => clamp(event.clientX - plot.getBoundingClientRect().left - chart.left, 0, chart.inner ?? 0);
   plot.addEventListener("pointerdown", event => {
     if (event.button || !chart.x) return;
     plot.setPointerCapture(event.pointerId);
@@ -578,7 +576,7 @@ function smoothed(series, shown, weight, machine) {
   return shown.smoothed.value;
 }
 
-function trace(context, line, y, left, bottom) {
+function trace(context, line, y, left) {
   let pen = false;
   context.beginPath();
   for (let i = 0; i < line.count; i++) {
@@ -590,30 +588,40 @@ function trace(context, line, y, left, bottom) {
   context.stroke();
 }
 
-/** Draws one chart: axes, the raw line (faint where it is smoothed), the smoothed one, its points where they are few, its end. */
-function draw(panel, chart) {
-  const { spec, width, height } = chart, { theme, axis } = panel;
-  if (width < 60 || height < 40) return;
-  const inner = (chart.inner = width - GUTTER.left - GUTTER.right), bottom = height - GUTTER.bottom;
-  const [lo, hi] = panel.domain, x = (chart.x = scale("linear", lo, hi, 0, inner)), context = fit(chart.lines, width, height);
-  const logarithm = panel.log && spec.log;
+/** What a chart is about to draw: its lines, its vertical scale and ticks. Returns the room in pixels that the ticks' labels need. */
+function prepare(panel, chart) {
+  const { spec, height } = chart, { axis } = panel, [lo, hi] = panel.domain, bottom = height - GUTTER.bottom;
   chart.drawn = panel.lines(chart).map(one => {
     const shown = pick(one.series, axis, panel.window), xs = shown[axis], [from, to] = range(xs, shown.count, lo, hi);
     const even = panel.smoothing > 0 && spec.smooth && one.role !== "valid";
     const before = Number(xs[from] < lo), after = Number(xs[to - 1] > hi);  // neighbours outside the window: drawn to, not measured
     return { ...one, shown, xs, from, to, before, after, value: even ? smoothed(one.series, shown, panel.smoothing, spec.machine) : shown.value, even };
   });
-  const y = (chart.y = ordinate(panel, chart, logarithm, bottom));
+  const y = (chart.y = ordinate(panel, chart, panel.log && spec.log, bottom)), rows = Math.max(3, Math.round((bottom - GUTTER.top) / 34));
+  const ticks = y.empty ? [] : y.log ? logTicks(y.lo, y.hi, rows) : linearTicks(y.lo, y.hi, rows), step = ticks.length > 1 ? ticks[1] - ticks[0] : Math.abs(ticks[0]) || 1;
+  const text = tick => (spec.format === formatMegabytes ? (tick ? formatMegabytes(tick).replace(" ", "\u2009") : "0") : y.log ? formatNumber(tick) : formatTick(tick, step));
+  chart.ticks = ticks.map(tick => ({ at: y(tick), text: text(tick) }));
+  const context = chart.lines.getContext("2d");
+  context.font = panel.theme.font;
+  return Math.max(0, ...chart.ticks.map(tick => context.measureText(tick.text).width));
+}
+
+/** Draws one chart: axes, the raw line (faint where it is smoothed), the smoothed one, its points where they are few, its end. */
+function draw(panel, chart) {
+  const { width, height, y } = chart, { theme, axis } = panel, left = (chart.left = panel.left);
+  if (width < 90 || height < 40) return;
+  const inner = (chart.inner = width - left - GUTTER.right), bottom = height - GUTTER.bottom;
+  const [lo, hi] = panel.domain, x = (chart.x = scale("linear", lo, hi, 0, inner)), context = fit(chart.lines, width, height);
   context.font = theme.font;
-  grid(context, chart, x, y, theme, axis, bottom);
+  grid(context, chart, x, theme, axis, bottom);
   context.save();
   context.beginPath();
-  context.rect(GUTTER.left - 1, 0, inner + 2, bottom + 1);
+  context.rect(left - 1, 0, inner + 2, bottom + 1);
   context.clip();
   context.lineJoin = "round";
-  for (const one of chart.drawn) stroke(context, one, x, y, inner, theme);
+  for (const one of chart.drawn) stroke(context, one, x, y, left, inner, theme);
   context.restore();
-  for (const one of chart.drawn) tip(context, one, x, y, panel, inner);
+  for (const one of chart.drawn) tip(context, one, x, y, panel, left, inner);
   chart.figure.dataset.points = String(chart.drawn.reduce((sum, one) => sum + one.series.total, 0));
 }
 
@@ -643,53 +651,51 @@ function ordinate(panel, chart, logarithm, bottom) {
   return Object.assign(scale(log ? "log" : "linear", lo, hi, bottom, GUTTER.top), { lo, hi, log });
 }
 
-function grid(context, chart, x, y, theme, axis, bottom) {
-  const { width, inner, spec } = chart, crisp = value => Math.round(value) + 0.5;
-  const rows = Math.max(3, Math.round((bottom - GUTTER.top) / 34)), cells = Math.max(3, Math.floor(inner / 72));
-  const yTicks = y.log ? logTicks(y.lo, y.hi, rows) : linearTicks(y.lo, y.hi, rows), yStep = yTicks.length > 1 ? yTicks[1] - yTicks[0] : Math.abs(yTicks[0]) || 1;
-  const [lo, hi] = chart.domain, xTicks = (axis === "time" ? timeTicks : linearTicks)(lo, hi, cells), xStep = xTicks.length > 1 ? xTicks[1] - xTicks[0] : 1;
+function grid(context, chart, x, theme, axis, bottom) {
+  const { width, inner, left, domain: [lo, hi] } = chart, crisp = value => Math.round(value) + 0.5, cells = Math.max(3, Math.floor(inner / 72));
+  const xTicks = (axis === "time" ? timeTicks : linearTicks)(lo, hi, cells), xStep = xTicks.length > 1 ? xTicks[1] - xTicks[0] : 1;
   context.lineWidth = 1;
   context.strokeStyle = theme.line;
   context.fillStyle = theme.faint;
   context.textAlign = "right";
   context.textBaseline = "middle";
-  for (const tick of y.empty ? [] : yTicks) {
-    const at = crisp(y(tick));
-    context.beginPath(); context.moveTo(GUTTER.left, at); context.lineTo(width - GUTTER.right, at); context.stroke();
-    context.fillText(spec.format === formatMegabytes ? (tick ? formatMegabytes(tick).replace(" ", "\u2009") : "0") : y.log ? formatNumber(tick) : formatTick(tick, yStep), GUTTER.left - 6, at);
+  for (const tick of chart.ticks) {
+    const at = crisp(tick.at);
+    context.beginPath(); context.moveTo(left, at); context.lineTo(width - GUTTER.right, at); context.stroke();
+    context.fillText(tick.text, left - 6, at);
   }
   context.strokeStyle = theme.edge;
-  context.beginPath(); context.moveTo(GUTTER.left, crisp(bottom)); context.lineTo(width - GUTTER.right, crisp(bottom)); context.stroke();
+  context.beginPath(); context.moveTo(left, crisp(bottom)); context.lineTo(width - GUTTER.right, crisp(bottom)); context.stroke();
   context.textBaseline = "top";
   for (const tick of xTicks) {
-    const at = GUTTER.left + x(tick), text = axis === "time" ? formatDuration(tick) : formatTick(tick, xStep), half = context.measureText(text).width / 2;
+    const at = left + x(tick), text = axis === "time" ? formatDuration(tick) : formatTick(tick, xStep), half = context.measureText(text).width / 2;
     context.textAlign = at + half > width - 2 ? "right" : "center";
     context.beginPath(); context.moveTo(crisp(at), bottom); context.lineTo(crisp(at), bottom + 4); context.stroke();
     context.fillText(text, at + half > width - 2 ? width - 2 : at, bottom + 6);
   }
 }
 
-function stroke(context, one, x, y, inner, theme) {
+function stroke(context, one, x, y, left, inner, theme) {
   const { shown, xs, from, to, look: { colour, dash } } = one;
   context.strokeStyle = context.fillStyle = theme.colours[colour];
   if (one.even) {
     context.globalAlpha = 0.28;
     context.lineWidth = 1;
-    trace(context, columns(xs, shown.value, from, to, x, inner), y, GUTTER.left);
+    trace(context, columns(xs, shown.value, from, to, x, inner), y, left);
     context.globalAlpha = 1;
   }
   context.lineWidth = 1.75;
   context.setLineDash(dash);
-  trace(context, columns(xs, one.value, from, to, x, inner), y, GUTTER.left);
+  trace(context, columns(xs, one.value, from, to, x, inner), y, left);
   context.setLineDash([]);
   if ((to - from) * 9 > inner) return;
   for (let i = from; i < to; i++) {
     const at = y(one.value[i]);
-    if (finite(at)) { context.beginPath(); context.arc(GUTTER.left + x(xs[i]), at, 2.25, 0, 7); context.fill(); }
+    if (finite(at)) { context.beginPath(); context.arc(left + x(xs[i]), at, 2.25, 0, 7); context.fill(); }
   }
 }
 
-function tip(context, one, x, y, panel, inner) {
+function tip(context, one, x, y, panel, left, inner) {
   let last = one.shown.count - 1;
   while (last >= 0 && !finite(one.value[last])) last--;
   if (last < 0) return;
@@ -699,8 +705,8 @@ function tip(context, one, x, y, panel, inner) {
   if (panel.runs.length > 1) {
     context.textAlign = "center";
     context.textBaseline = "middle";
-    context.fillText(one.look.symbol, GUTTER.left + px, py);
-  } else { context.beginPath(); context.arc(GUTTER.left + px, py, 3, 0, 7); context.fill(); }
+    context.fillText(one.look.symbol, left + px, py);
+  } else { context.beginPath(); context.arc(left + px, py, 3, 0, 7); context.fill(); }
 }
 
 /** The crosshair, the dots on the lines and the part being dragged. */
@@ -709,20 +715,20 @@ function drawCross(panel, chart) {
   const { theme } = panel, context = fit(chart.cross, chart.width, chart.height), bottom = chart.height - GUTTER.bottom;
   if (panel.brush?.chart === chart) {
     context.fillStyle = theme.brush;
-    context.fillRect(GUTTER.left + Math.min(panel.brush.from, panel.brush.to), GUTTER.top, Math.abs(panel.brush.to - panel.brush.from), bottom - GUTTER.top);
+    context.fillRect(chart.left + Math.min(panel.brush.from, panel.brush.to), GUTTER.top, Math.abs(panel.brush.to - panel.brush.from), bottom - GUTTER.top);
   }
   const at = panel.at, px = at === null ? NaN : chart.x(at);
   if (px >= -0.5 && px <= chart.inner + 0.5) {
     context.strokeStyle = theme.faint;
     context.lineWidth = 1;
-    context.beginPath(); context.moveTo(Math.round(GUTTER.left + px) + 0.5, GUTTER.top); context.lineTo(Math.round(GUTTER.left + px) + 0.5, bottom); context.stroke();
+    context.beginPath(); context.moveTo(Math.round(chart.left + px) + 0.5, GUTTER.top); context.lineTo(Math.round(chart.left + px) + 0.5, bottom); context.stroke();
     for (const one of chart.drawn) {
       const i = nearest(one.xs, one.shown.count, at), py = i < 0 ? NaN : chart.y(one.value[i]), dot = i < 0 ? NaN : chart.x(one.xs[i]);
       if (!finite(py) || dot < -0.5 || dot > chart.inner + 0.5) continue;
       context.fillStyle = theme.paper;
       context.strokeStyle = theme.colours[one.look.colour];
       context.lineWidth = 2;
-      context.beginPath(); context.arc(GUTTER.left + dot, py, 3.5, 0, 7); context.fill(); context.stroke();
+      context.beginPath(); context.arc(chart.left + dot, py, 3.5, 0, 7); context.fill(); context.stroke();
     }
   }
   readout(panel, chart);
@@ -861,7 +867,9 @@ function paint(panel) {
   if (dirty.has("plots")) {
     panel.domain = panel.window ?? wholeDomain(panel);
     show(panel.reset, Boolean(panel.window));
-    for (const chart of panel.charts.values()) { chart.domain = panel.domain; draw(panel, chart); }
+    const charts = [...panel.charts.values()], room = Math.max(...charts.map(chart => prepare(panel, chart)));
+    panel.left = clamp(Math.ceil(room / 4) * 4 + 10, 30, 78);  // one for all charts, so that their axes stand in line
+    for (const chart of charts) { chart.domain = panel.domain; draw(panel, chart); }
   }
   if (dirty.has("plots") || dirty.has("cross") || dirty.has("text")) for (const chart of panel.charts.values()) if (chart.domain) drawCross(panel, chart);
   say(panel.where, panel.place());

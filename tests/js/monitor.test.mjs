@@ -136,6 +136,11 @@ test("a thinned history smooths to the same curve as all its points", () => {
   few.forEach((one, i) => { if (i > 50) close(one, whole[(i + 1) * every - 1], 0.01); });
 });
 
+test("beyond 1000 points a weight speaks of a 1000th of the run, as in what TensorBoard keeps of it", () => {
+  const x = Float64Array.from({ length: 4001 }, (_, i) => i);
+  assert.deepEqual([m.spacing(x, 4001, 4001), m.spacing(x, 501, 501), m.spacing(x, 1, 1)], [4, 1, 0]);
+});
+
 test("a zoomed part goes on from where the average stood", () => {
   const n = 500, cut = 200, step = Float64Array.from({ length: n }, (_, i) => i + 1), value = Float64Array.from(step, () => random()), whole = m.smooth(step, value, n, 0.95, 1);
   const part = m.smooth(step.subarray(cut), value.subarray(cut), n - cut, 0.95, 1, { x: step[cut - 1], value: whole[cut - 1], mass: cut });
@@ -174,6 +179,10 @@ test("a gap among many points breaks the line once", () => {
   const n = 10000, x = Float64Array.from({ length: n }, (_, i) => i), y = new Float64Array(n).fill(1).fill(NaN, 4000, 6000);
   const line = m.columns(x, y, 0, n, m.scale("linear", 0, n, 0, 100), 100), holes = Array.from(line.y.subarray(0, line.count)).filter(Number.isNaN).length;
   assert.equal(holes, 1);
+  y.fill(NaN, 0, 300);
+  assert.equal(m.columns(x, y, 0, n, m.scale("linear", 0, n, 0, 100), 100).y[0], 1, "no hole before the first point");
+  const torn = Float64Array.from(x, i => (i % 10 === 5 ? NaN : (i * 7) % 10)), worst = m.columns(x, torn, 0, n, m.scale("linear", 100, n - 100, 0, 900), 900);
+  assert.ok(worst.count <= worst.x.length && worst.y[worst.count - 1] === torn[n - 1], "room for a hole and four points in every column, and for what is outside");
   assert.equal(m.columns(x, new Float64Array(n).fill(NaN), 0, n, m.scale("linear", 0, n, 0, 100), 100).count, 0);
 });
 
