@@ -5,13 +5,13 @@
 # %% auto #0
 __all__ = ['duration', 'shown_value', 'Follower', 'numbers', 'facts', 'line', 'summary', 'wait']
 
-# %% ../nbs/06_follow.ipynb #893da1f8
+# %% ../nbs/06_follow.ipynb #371f3f56
 import time
 from pathlib import Path
 
 from .errors import Problem, RunError, WorkbenchError, plain
 from .progress import Progress
-from .run import ENDED, Run, open_run, read_json
+from .run import ENDED, Run, _ended, _state, open_run, read_json
 from .series import Series, finite
 
 # %% ../nbs/06_follow.ipynb #a8d9e65b
@@ -27,7 +27,7 @@ def shown_value(name: str, value: float) -> str:
     if name.endswith(("accuracy", "_percent")) or "f1" in name: return f"{value:.0f} %" if name.endswith("_percent") else f"{value:.1%}"
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
-# %% ../nbs/06_follow.ipynb #1d2c94b3
+# %% ../nbs/06_follow.ipynb #08818090
 _GOING = ("running", "stopping", "stalled")
 
 class Follower:
@@ -51,9 +51,9 @@ class Follower:
         return news or before != (self.state, self.ended, self.verdict)
 
     def _look(self) -> None:
-        try: self.state = self.run.state if self.run.folder.is_dir() else "gone"
+        try: self.state = _state(self.run.folder, self.run.holder, self.series.state) if self.run.folder.is_dir() else "gone"
         except (WorkbenchError, OSError): return  # being written; the next look tells
-        self.ended = {k: str(v) for k, v in self.run.ended.items()} if self.state in ENDED else {}
+        self.ended = {k: str(v) for k, v in _ended(self.run.folder, self.state).items()} if self.state in ENDED else {}
         try: self.verdict = str((read_json(self.run.evaluation / "verdict.json") or {}).get("sentence") or "") or None
         except (WorkbenchError, OSError, AttributeError): self.verdict = None
 

@@ -53,7 +53,7 @@ def check_name(name: str) -> None:
     if not _NAME.fullmatch(name) or name.split(".")[0].lower() in _DEVICES or name.endswith("."):
         raise RunError(Problem("can't name a run", "Use 1 to 64 letters, digits, '.', '_' or '-', not starting with '.' or '-'.", field="run_id", value=name))
 
-# %% ../nbs/03_run.ipynb #6ae10639
+# %% ../nbs/03_run.ipynb #fec8153f
 STATES = ("queued", "running", "paused", "stopping", "finished", "failed", "killed", "stalled")
 ENDED = ("finished", "failed", "killed")
 SILENT = 30.0  # seconds without any event, while training, after which a living run is stalled
@@ -77,12 +77,12 @@ def _is_stalled(log: Path) -> bool:
     if isinstance(idle, (int, float)) and isinstance(limit, (int, float)): return idle > limit
     return newest.get("stage") in ("probe", "train", "evaluate") and _age(log) > SILENT
 
-def _state(folder: Path, holder: int | None) -> str:
-    "How the run in `folder` stands, `holder` being its living process."
+def _state(folder: Path, holder: int | None, said: str | None = None) -> str:
+    "How the run in `folder` stands, `holder` being its living process. `said` spares who follows the events a search for the newest `state` event."
     ended, log = _mapping(folder / "exit.json").get("state"), folder / "events.jsonl"
     if ended in ENDED: return ended
     if holder is None: return "killed" if any((folder / f"{name}.json").exists() for name in ("process", "supervisor", "exit")) else "queued"
-    said = (newest_event(log, "state", accept=lambda e: e.get("state") in STATES) or {}).get("state")
+    if said not in STATES: said = (newest_event(log, "state", accept=lambda e: e.get("state") in STATES) or {}).get("state")
     if said is None or said in ENDED: said = "running"  # taken up again, and too young to have said so
     return "stalled" if said in ("running", "stopping") and _is_stalled(log) else said
 

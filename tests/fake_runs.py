@@ -98,7 +98,7 @@ def go_on(folder: Path, hertz: float, seconds: float, steps: int, before: int = 
         due = before if idle else min(steps, int((time.time() - begun) * hertz))
         while step < due:
             step += 1
-            log.write("metric", **metric(step, steps, time.time() - begun), written=time.time())
+            log.write("metric", **metric(step, steps, time.time() - begun))
             if step % 50 == 0: log.write("metric", **valid(step, steps, time.time() - begun))
         if time.time() - looked >= 2:
             log.write("system", **reading(step))

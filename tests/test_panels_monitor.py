@@ -100,9 +100,9 @@ class Held:
 
     def _item(self, item, data):
         generation, total, held = self.series.get((item["run"], item["name"]), (None, 0, np.empty((4, 0))))
-        if item["decimated"]: self.series[item["run"], item["name"]] = item["generation"], item["total"], data
+        if item.get("decimated"): self.series[item["run"], item["name"]] = item["generation"], item["total"], data
         elif generation == item["generation"] and item["start"] == total:
-            self.series[item["run"], item["name"]] = generation, item["total"], np.hstack([held, data])
+            self.series[item["run"], item["name"]] = generation, total + item["count"], np.hstack([held, data])
         else: self.gaps += 1
 
 
@@ -238,7 +238,7 @@ def test_a_browser_that_could_not_ask_gets_everything_again(tmp_path, wires):
     log.write("metric", **metric(1, 100, 0.01))
     panel = RunMonitor(tmp_path / "run", live=True)
     (wire,) = wires
-    until(lambda: len([c for c, *_ in wire.sent if c["type"] == "points" and c["items"][0]["decimated"]]) >= 2, 5)
+    until(lambda: len([c for c, *_ in wire.sent if c["type"] == "points" and c["items"][0].get("decimated")]) >= 2, 5)
     panel.close()
 
 

@@ -26,7 +26,7 @@ def pack(
         parts.append(points[3:] if shared else points)
     return headers, b"".join(np.ascontiguousarray(part, dtype="<f8").tobytes() for part in parts)
 
-# %% ../../nbs/70_panels.feed.ipynb #2bd0f5bb
+# %% ../../nbs/70_panels.feed.ipynb #0311f303
 _UNSEEN = {"tokens"}  # a running total; its slope is a series of its own
 
 class Feed:
@@ -56,12 +56,12 @@ class Feed:
         held, start, appended = self.sent.get(name, (-1, 0, 0))
         new = total - start
         if held == generation and new == 0: return None
-        header = {"run": self.name, "name": name, "generation": generation, "total": total}
+        header = {"run": self.name, "name": name, "generation": generation}
         if held == generation and 0 < new <= HISTORY and appended + new <= 5 * HISTORY:
             self.sent[name] = generation, total, appended + new
-            return {**header, "start": start, "decimated": False}, data[:, start:]
+            return {**header, "start": start}, data[:, start:]
         self.sent[name] = generation, total, 0
-        return {**header, "start": 0, "decimated": True}, data[:, thin(data[3], HISTORY)]
+        return {**header, "start": 0, "total": total, "decimated": True}, data[:, thin(data[3], HISTORY)]
 
 # %% ../../nbs/70_panels.feed.ipynb #1ac89150
 AXES = ("step", "time", "epoch")  # rows of a column's data
