@@ -143,7 +143,7 @@ def sweep(run: Run) -> None:
         if path.suffix == ".old" and not path.with_suffix("").exists(): os.rename(path, path.with_suffix(""))  # killed between two renames
         elif path.suffix in (".part", ".gone", ".old"): shutil.rmtree(path)
 
-# %% ../../nbs/41_training.checkpoints.ipynb #ae17337a
+# %% ../../nbs/41_training.checkpoints.ipynb #84cbe4d8
 def copy_start(
     checkpoint: Path,  # of the parent
     run: Run,  # new; training begins with these weights
@@ -153,7 +153,7 @@ def copy_start(
     if reason := check(checkpoint, PARTS): raise RunError(Problem(f"can't be started from: {reason}", "Choose another step.", file=f"{parent}/checkpoints/{checkpoint.name}"))
     manifest = read_manifest(checkpoint)
     part = run.folder / "start.part"
-    part.mkdir()
+    part.mkdir(exist_ok=True)  # another checkpoint was tried before, and rotated away
     shutil.copyfile(checkpoint / PARTS[0], part / PARTS[0])
     facts = {name: manifest[name] for name in ("run", "step", "data", "split", "model") if name in manifest}
     copied = commit(part, run.folder / "start", **facts)["files"]

@@ -209,7 +209,7 @@ def _batches(job: Job) -> list:
     from finetune_wb.training.encode import token_batches
     return token_batches(job.train_rows.lengths, job.recipe.train.tokens_per_batch)
 
-# %% ../../nbs/44_training.train.ipynb #ed06056e
+# %% ../../nbs/44_training.train.ipynb #06c177db
 def _run_for(recipe, data, runs_dir, run_id) -> tuple[Run, bool]:
     "The run to train, and whether it was made for this."
     if isinstance(recipe, (str, Path)): recipe = load_recipe(recipe) if str(recipe).endswith((".yaml", ".yml")) or Path(recipe).is_file() else open_run(recipe, runs_dir)
@@ -225,7 +225,6 @@ def _first_time(run: Run, data) -> tuple[Job, dict, None]:
     job, dataset = prepare(run.recipe, kept)
     if data is not None: keep_rows(dataset, run.folder)
     facts, start = _facts(job, run), read_json(run.folder / "start.json")
-    if start and run.recipe.method.name == "probe": raise RecipeError(Problem("a probe fits a head on the base model and would not use the weights this run starts with", "Choose the parent's method.", field="method.name"))
     write_json(run.folder / "record.json", {"run": run.id, "facts": facts, **({"start": start} if start else {}), **job.record})
     return job, facts, None
 

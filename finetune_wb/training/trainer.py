@@ -5,8 +5,10 @@
 # %% auto #0
 __all__ = ['Live', 'RunCallback', 'ResumableTrainer', 'BudgetTrainer', 'fine_tune']
 
-# %% ../../nbs/42_training.trainer.ipynb #716da066
+# %% ../../nbs/42_training.trainer.ipynb #41250196
+import errno
 import math
+import os
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -136,7 +138,12 @@ class _Finite(_Measured):
             self.live.run.log.write("alert", step=self.step, severity="error", message=problem.what, cure=problem.fix)
             raise TrainingError(problem)
 
-# %% ../../nbs/42_training.trainer.ipynb #68037678
+# %% ../../nbs/42_training.trainer.ipynb #f666deda
+def _reason(error: Exception, part: Path) -> Exception:
+    "PyTorch says of a full disk that a position was unexpected."
+    full = not isinstance(error, OSError) and shutil.disk_usage(part.parent).free < 1_000_000
+    return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) if full else error
+
 class ResumableTrainer(_Finite):
     "transformers.Trainer whose checkpoints commit, and that goes on from one as if nothing had happened."
     _loop, _saved = None, None
@@ -174,6 +181,7 @@ class ResumableTrainer(_Finite):
             self._write(part)
             manifest = commit(part, folder, step=self.step, run=self.live.run.id, **self.live.facts)
         except (OSError, RuntimeError, SafetensorError) as error:
+            error = _reason(error, part)
             shutil.rmtree(part, ignore_errors=True)
             raise TrainingError(Problem(f"the checkpoint of step {self.step} could not be saved: {error}", "Make room or mend the disk, then resume; the checkpoints before it are whole.", file=str(folder))) from error
         self._saved = self._now()
