@@ -21,7 +21,7 @@ from ..recipe import Recipe, load_recipe, override
 from ..run import ENDED, Run, create_run, hold, open_run, runs, write_json
 from .checkpoints import checkpoint_name, checkpoints, copy_start
 
-# %% ../../nbs/45_training.launch.ipynb #17dc82ac
+# %% ../../nbs/45_training.launch.ipynb #6213487e
 _SESSION = {"creationflags": 0x00000208} if os.name == "nt" else {"start_new_session": True}  # detached, in a group of its own
 _started: list[subprocess.Popen] = []  # children are asked about now and then, so that none stays a zombie
 
@@ -41,11 +41,12 @@ def _start(run: Run, queue: bool) -> None:
         Control(run.folder, run.log).close("the run had ended before it was read")
         command = [sys.executable, "-m", "finetune_wb.training.supervise", str(run.folder.resolve())]
         with (run.folder / "log.txt").open("ab") as log: child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT, **_SESSION)
-        for name in ("exit.json", "process.json"): (run.folder / name).unlink(missing_ok=True)
-        run.log.write("state", state="queued")
-        write_json(run.folder / "supervisor.json", {**process_now(child.pid), "phase": "waiting" if queue else "working"})
         _started.append(child)
-        child.stdin.close()
+        try:
+            for name in ("exit.json", "process.json"): (run.folder / name).unlink(missing_ok=True)
+            run.log.write("state", state="queued")
+            write_json(run.folder / "supervisor.json", {**process_now(child.pid), "phase": "waiting" if queue else "working"})
+        finally: child.stdin.close()
 
 # %% ../../nbs/45_training.launch.ipynb #892028e1
 def launch(
