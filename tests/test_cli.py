@@ -4,14 +4,17 @@ import os
 import random
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from finetune_wb import cli
+from finetune_wb.control import Control
 from finetune_wb.errors import plain
+from finetune_wb.process import process_now
 from finetune_wb.recipe import Recipe, describe, load_recipe, to_yaml
-from finetune_wb.run import create_run, open_run
+from finetune_wb.run import create_run, open_run, write_json
 
 WORDS = "array frame model layer tensor value figure axis library index computes returns".split()
 KEYS = {"animal": ["cat", "dog"], "colour": ["red", "green"]}
@@ -135,10 +138,10 @@ def test_an_unknown_run_names_the_nearest(ftwb, tmp_path):
 
 def test_a_run_that_exists_is_not_touched(ftwb, recipe_file, tmp_path):
     made = create_run(Recipe(), tmp_path / "runs", "first")
-    before = {p.name: p.read_bytes() for p in made.folder.iterdir()}
+    before = {p.name: p.read_bytes() for p in made.folder.iterdir() if p.is_file()}
     refused(ftwb("train", recipe_file, "--run-id", "first"), "exists already", "first")
     refused(ftwb("notebook", Path(__file__).parent.parent / "nbs/recipes/finetune.ipynb", "--run-id", "first"), "exists already")
-    assert {p.name: p.read_bytes() for p in made.folder.iterdir()} == before
+    assert {p.name: p.read_bytes() for p in made.folder.iterdir() if p.is_file()} == before
 
 
 @pytest.mark.parametrize("name", ["../x", ".hidden", "CON", "a b", "x" * 65])
@@ -170,6 +173,74 @@ def test_one_damaged_run_does_not_hide_the_others(ftwb, tmp_path, name, content)
     code, out, err = ftwb("runs")
     assert code == 0 and "good" in out and "bad" in out, err
     assert "Traceback" not in err
+
+
+# ---- runs that go on by themselves
+
+
+def test_a_run_that_nobody_trains_is_not_asked_for_anything(ftwb, tmp_path):
+    run = create_run(Recipe(), tmp_path / "runs", "first")
+    for command in (("stop", "first"), ("stop", "first", "--now"), ("pause", "first"), ("pause", "first", "--release"), ("request", "first", "evaluate"), ("request", "first", "learning_rate=1e-5")):
+        refused(ftwb(*command), "first", "no process of it would read the request")
+    write_json(run.folder / "process.json", {"pid": 2**30})
+    refused(ftwb("stop", "first"), "it is killed", "ftwb resume first")
+    assert list(run.control.iterdir()) == []
+
+
+@pytest.mark.parametrize("what, says", [("fly", "no such request"), ("stop", "no such request"), ("evaluate=1", "no such request"), ("learning_rate", "no such request"), ("learning_rate=fast", "is no number"), ("learning_rate=", "is no number"), ("learning_rate=2", "between 0 and 1"), ("learning_rate=nan", "between 0 and 1")])
+def test_a_request_that_is_none(ftwb, tmp_path, what, says):
+    run = create_run(Recipe(), tmp_path / "runs", "first")
+    write_json(run.folder / "process.json", process_now())
+    refused(ftwb("request", "first", what), says)
+    assert list(run.control.iterdir()) == []
+
+
+def test_a_request_is_answered_and_a_refusal_is_an_error(ftwb, tmp_path):
+    run = create_run(Recipe(), tmp_path / "runs", "first")
+    write_json(run.folder / "process.json", process_now())
+    run.log.write("state", state="running", stage="train")
+    done = threading.Event()
+
+    def loop():
+        control = Control(run.folder, run.log)
+        while not done.wait(0.05):
+            for asked in control.poll(every=0):
+                control.answer(asked, *(("refused", "not \x1b[2Jnow") if asked.name == "evaluate" else ("done", f"took {asked.fields}")))
+
+    worker = threading.Thread(target=loop)
+    worker.start()
+    try:
+        code, out, err = ftwb("request", "first", "learning_rate=1e-5")
+        assert code == 0 and "learning_rate: done (took {'value': 1e-05}); first is running" in out, err
+        assert "release" in ftwb("pause", "first", "--release")[1]
+        assert "\x1b" not in "".join(refused(ftwb("request", "first", "evaluate"), "evaluate was refused: not"))
+    finally:
+        done.set()
+        worker.join()
+
+
+def test_how_a_run_ended_and_how_to_go_on_is_shown(ftwb, tmp_path):
+    run = create_run(Recipe(), tmp_path / "runs", "first")
+    write_json(run.folder / "exit.json", {"state": "failed", "reason": "out of memory: \x1b[2J[/b]", "cure": "Train with less memory: train.tokens_per_batch=512", "changes": []})
+    code, out, err = ftwb("show", "first")
+    assert code == 0 and all(text in out for text in ("failed", "out of memory", "[/b]", "train.tokens_per_batch=512", "ftwb resume first")) and "\x1b" not in out, err
+    code, out, _ = ftwb("runs")
+    assert code == 0 and "failed" in out and "out of memory" in out and "\x1b" not in out
+
+
+def test_what_cant_be_launched_says_why_in_the_terminal_that_asked(ftwb, recipe_file, tmp_path):
+    refused(ftwb("launch", recipe_file, "--run-id", "../x"), "can't name a run")
+    refused(ftwb("launch", recipe_file, "data.source=row.csv", "--run-id", "first"), "failed", "row.csv")
+    assert open_run("first", tmp_path / "runs").state == "failed"
+    refused(ftwb("clone", "first", "data.source=rows.csv"), "a clone keeps it")
+    refused(ftwb("resume", "frist"), 'Did you mean "first"?')
+
+
+def test_a_run_that_never_began_is_taken_up_in_this_terminal(ftwb, recipe_file, tmp_path):
+    create_run(load_recipe(recipe_file), tmp_path / "runs", "first")
+    code, out, err = ftwb("resume", "first")
+    assert code == 0 and "now: ftwb evaluate first" in out and open_run("first", tmp_path / "runs").state == "finished", err
+    refused(ftwb("resume", "first"), "it has finished")
 
 
 @pytest.mark.parametrize("arguments", [("fly",), ("train",), ("train", "recipe.yaml", "--fast")])

@@ -72,6 +72,13 @@ def ask(run: Run, name: str, **fields) -> dict:
     return until(lambda: (answer := wait_for_answer(run, id, timeout=0)) and answer["answer"] != "accepted" and answer, f"for the answer to {name}: {run.state} {log_of(run)}")
 
 
+def ftwb(run: Run, *arguments: str) -> str:
+    """What the command prints."""
+    done = subprocess.run([sys.executable, "-c", "from finetune_wb.cli import main; main()", *arguments], capture_output=True, text=True, timeout=180, env={**os.environ, "FTWB_RUNS": str(run.folder.parent)})
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 def process(run: Run, name: str = "process") -> dict:
     return _mapping(run.folder / f"{name}.json")
 
@@ -126,7 +133,7 @@ def test_a_run_outlives_whoever_launched_it_and_answers_others(tiny_model, runs_
 
     # a pause waits in place, memory kept
     worker = process(run)
-    assert ask(run, "pause")["answer"] == "done" and run.state == "paused"
+    assert "pause: done" in ftwb(run, "pause", "one") and run.state == "paused"
     stands = step(run)
     assert ask(run, "evaluate")["answer"] == "done" and is_alive(worker), "a paused run still listens"
     resume(run)
@@ -134,14 +141,14 @@ def test_a_run_outlives_whoever_launched_it_and_answers_others(tiny_model, runs_
     assert run.state == "running" and process(run) == worker and step(run) > stands
 
     # a pause that releases: no process, no memory, and still somebody to ask
-    assert ask(run, "pause", release=True)["answer"] == "done"
+    assert "pause: done" in ftwb(run, "pause", "one", "--release")
     until(lambda: gone(worker), "for the released process to end")
     assert run.state == "paused" and run.holder == process(run, "supervisor")["pid"]
     assert ask(run, "evaluate") == {**run.events("state")[-1], "answer": "refused"} and "resume it first" in run.events("state")[-1]["reason"]
     with pytest.raises(RunError, match="another process has this run"), hold(run):
         pytest.fail("held while paused")
     stands = step(run)
-    assert ask(run, "resume")["answer"] == "done"
+    assert "resume: done" in ftwb(run, "resume", "one")
     trains(run)
     assert run.state == "running" and process(run)["pid"] != worker["pid"] and len({m["step"] for m in run.history() if "train_loss" in m}) == len([m for m in run.history() if "train_loss" in m])
     assert max(event.get("resumed_from", 0) for event in run.events("state")) >= stands
@@ -199,8 +206,7 @@ def test_queue_clone_and_ends_from_outside(tiny_model, runs_dir):
 
     # and the command does what it says
     stands = step(second)
-    done = subprocess.run([*[sys.executable, "-c", "from finetune_wb.cli import main; main()"], *told["resume"].split()[1:], "--detach"], capture_output=True, text=True, timeout=180)
-    assert done.returncode == 0, done.stderr
+    ftwb(second, *told["resume"].split()[1:], "--detach")
     trains(second)
     took_up = [event["resumed_from"] for event in second.events("state") if "resumed_from" in event]
     assert took_up and 0 < took_up[-1] <= stands and not second.ended
