@@ -31,7 +31,7 @@ def test_columns_hold_what_was_written(tmp_path):
     assert np.allclose(series.columns["cpu_percent"].data[1], [2, 4, 6]) and series.system["rss_mb"] >= 900
     assert np.allclose(series.columns["tokens_per_s"].data[3], TOKENS * 100)
     assert (series.state, series.stage, series.steps) == ("finished", "train", 600)
-    assert [s["step"] for s in series.samples] == [500] and not {"kind", "time", "written", "idle"} & set(series.columns)
+    assert [s["step"] for s in series.samples] == [500] and not {"kind", "time", "idle"} & set(series.columns)
 
 
 @pytest.mark.parametrize("piece", [7, 64, 1000, 1 << 20])

@@ -41,7 +41,7 @@ def _draw(axes, data: np.ndarray, axis: str, smoothing: float, **look) -> None:
     if smoothing and not few: axes.plot(x, y, color=look["color"], alpha=0.25, linewidth=1)
     axes.plot(x, y if few else smooth(y, smoothing), linewidth=1.6, linestyle="-", **few, **look)
 
-# %% ../../nbs/70_panels.picture.ipynb #39b58823
+# %% ../../nbs/70_panels.picture.ipynb #206c0471
 def _chart(axes, followers: list[Follower], names: list[str], axis: str, smoothing: float) -> None:
     "Every series by these names of every run, with a legend where there are several."
     for i, follower in enumerate(followers):
@@ -60,8 +60,8 @@ def run_picture(
 ) -> bytes:
     "A PNG of losses and task metrics."
     from matplotlib.figure import Figure
-    figure = Figure(figsize=(8.4, 2.9), layout="constrained", facecolor="white")
-    left, right = figure.subplots(1, 2)
+    figure = Figure(figsize=(8.4, 2.9), dpi=100, facecolor="white")
+    left, right = figure.subplots(1, 2, sharex=True, gridspec_kw={"left": 0.065, "right": 0.99, "bottom": 0.17, "top": 0.9, "wspace": 0.17})  # a layout engine would draw it all twice
     known = dict.fromkeys(name for follower in followers for name in follower.series.columns)
     measured = [name for name in known if name.startswith("valid_") and name != "valid_loss"][:4]
     other = caption(measured[0]).replace("_", " ") if len(measured) == 1 else "on valid" if measured else "learning rate"
@@ -72,8 +72,10 @@ def run_picture(
 
 def _png(figure) -> bytes:
     "A small PNG: a chart needs no more than 128 colours."
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from PIL import Image
-    file, small = io.BytesIO(), io.BytesIO()
-    figure.savefig(file, format="png", dpi=100, facecolor="white")
-    Image.open(file).convert("RGB").quantize(128, dither=Image.Dither.NONE).save(small, "png", optimize=True)
-    return small.getvalue()
+    canvas, file = FigureCanvasAgg(figure), io.BytesIO()
+    canvas.draw()
+    pixels = Image.frombuffer("RGBA", canvas.get_width_height(), canvas.buffer_rgba(), "raw", "RGBA", 0, 1)
+    pixels.convert("RGB").quantize(128, dither=Image.Dither.NONE).save(file, "png")
+    return file.getvalue()
