@@ -359,11 +359,16 @@ def test_a_damaged_verdict_is_named(trained):
 def test_a_model_that_predicts_nan_gets_no_verdict(trained):
     from safetensors.torch import load_file, save_file
 
+    from finetune_wb.training.checkpoints import MANIFEST, commit
+
     run, _ = trained
     path = run.model_folder / "model.safetensors"
     weights = load_file(path)
     weights["classifier.weight"][:] = math.nan
-    save_file(weights, path, metadata={"format": "pt"})
+    part = run.model_folder.rename(run.model_folder.with_name("model.part"))
+    (part / MANIFEST).unlink()
+    save_file(weights, part / path.name, metadata={"format": "pt"})
+    commit(part, run.model_folder)  # saved like this, and not damaged later
     with pytest.raises(WorkbenchError, match="NaN"):
         evaluate(run)
     assert not (run.evaluation / "verdict.json").exists() and np.isnan(load_file(path)["classifier.weight"]).all()

@@ -131,6 +131,38 @@ def test_stop_saves_measures_ends_and_can_be_gone_on_from(asked, whole, tmp_path
     assert [event for event in curve(run) if "train_loss" in event] == [event for event in curve(whole) if "train_loss" in event]
 
 
+def test_what_was_stopped_and_then_measured_on_test_rows_is_not_trained_on(asked):
+    from finetune_wb.evaluation.evaluate import evaluate
+
+    run = asked({5: [("stop", {})]})
+    result = evaluate(run)
+    assert result.sentence and "stopped on request at step 5 of 12" in (run.folder / "report.html").read_text()
+    with pytest.raises(RunError, match="measured on its test rows, which is done once"):
+        train(run)
+    assert evaluate(run) == result
+
+
+def test_a_run_that_goes_on_after_a_stop_has_no_model_until_it_ends(asked, monkeypatch):
+    from finetune_wb.training.saved import load_trained
+
+    run = asked({5: [("stop", {})]})
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        interrupt(patch, 8)
+        train(run)
+    with pytest.raises(RunError, match="no trained model .it is killed"):
+        load_trained(run)
+    assert train(run).state == "finished" and load_trained(run)
+
+
+def test_what_was_asked_of_a_process_that_is_gone_is_answered_and_not_done(asked, whole, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        interrupt(patch, 8)
+        train(whole.recipe, ROWS, tmp_path, "one")
+    run = Run(tmp_path / "one")
+    (run.folder / "control" / "7-stop.json").write_text('{"request": "stop"}')
+    assert same(train(run), whole) and answers(run) == [("stop", "refused")] and "is gone" in reasons(run, "stop")[0] and nothing_asked(run)
+
+
 def test_stop_at_a_step_that_is_measured_anyway_measures_once(asked):
     run = asked({6: [("stop", {})]})
     assert [event["step"] for event in run.history() if "valid_loss" in event] == [0, 3, 6]

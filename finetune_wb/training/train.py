@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['DEFAULT_MAX_LENGTH', 'SHORT_ROWS', 'Job', 'prepare', 'train']
 
-# %% ../../nbs/44_training.train.ipynb #a9335a3f
+# %% ../../nbs/44_training.train.ipynb #2b680074
 import datetime
 import os
 import shutil
@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..control import Control
 from ..data.kept import keep_rows, kept_rows
 from ..data.load import load_data
 from ..data.split import Dataset
@@ -209,15 +210,21 @@ def _batches(job: Job) -> list:
     from finetune_wb.training.encode import token_batches
     return token_batches(job.train_rows.lengths, job.recipe.train.tokens_per_batch)
 
-# %% ../../nbs/44_training.train.ipynb #06c177db
+# %% ../../nbs/44_training.train.ipynb #abb9f918
 def _run_for(recipe, data, runs_dir, run_id) -> tuple[Run, bool]:
     "The run to train, and whether it was made for this."
     if isinstance(recipe, (str, Path)): recipe = load_recipe(recipe) if str(recipe).endswith((".yaml", ".yml")) or Path(recipe).is_file() else open_run(recipe, runs_dir)
     if isinstance(recipe, Recipe): return create_run(recipe, runs_dir, run_id), True
     if data is not None or run_id is not None: raise RunError(Problem("a run that exists has its rows and its name already", "Leave data and run_id out, or give a recipe.", file=str(recipe.folder)))
-    ended = recipe.record.get("result", {}).get("fine_tune", {}).get("ended") if recipe.state == "finished" else "request"
-    if ended != "request": raise RunError(Problem("this run has finished", f"Evaluate it, or go on from its weights in another run: `ftwb clone {recipe.id} field=value`.", file=str(recipe.folder)))
+    _check_open(recipe)
     return recipe, False
+
+def _check_open(run: Run) -> None:
+    "Raises `RunError` where there is nothing left to train."
+    if run.state != "finished": return
+    clone = f"Go on from its weights in another run: `ftwb clone {run.id} field=value`."
+    if run.record["result"].get("fine_tune", {}).get("ended") != "request": raise RunError(Problem("this run has finished", clone, file=str(run.folder)))
+    if (run.evaluation / "verdict.json").exists(): raise RunError(Problem("this run was stopped and then measured on its test rows, which is done once", clone, file=str(run.folder)))
 
 def _first_time(run: Run, data) -> tuple[Job, dict, None]:
     "Prepares a run that was never trained, and writes its record."
@@ -269,7 +276,7 @@ def _failed(run: Run, job: Job, live, error: BaseException) -> None:
         problem = Problem(f"training could not write or read a file: {error.strerror or error}", "Make room or mend the disk, then resume.", file=error.filename or str(run.folder))
         raise TrainingError(problem) from error
 
-# %% ../../nbs/44_training.train.ipynb #bf78b817
+# %% ../../nbs/44_training.train.ipynb #28f226aa
 def _begin(run: Run, new: bool, data) -> tuple[Job, dict, Path | None]:
     "Everything up to the first weight."
     try:
@@ -278,7 +285,9 @@ def _begin(run: Run, new: bool, data) -> tuple[Job, dict, Path | None]:
         write_json(run.folder / "process.json", process_now())
         run.log.write("state", state="running", stage="prepare")
         if not run.record: return _first_time(run, data)
+        if os.environ.get("FTWB_SUPERVISED") != "1": Control(run.folder, run.log).close("the process that was asked is gone")
         job, facts, checkpoint = _again(run)
+        shutil.rmtree(run.model_folder, ignore_errors=True)  # of a stop; the best so far is among the checkpoints
         run.log.write("state", state="running", stage="prepare", resumed_from=read_manifest(checkpoint)["step"] if checkpoint else -1)
         return job, facts, checkpoint
     except BaseException as error:
