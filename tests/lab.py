@@ -106,7 +106,8 @@ def end_runs(runs_dir: Path) -> None:
 
     for name in ("supervisor.json", "process.json"):  # a supervisor first: it would take note of its worker's end
         for file in runs_dir.glob(f"*/{name}"):
-            if is_alive(process := json.loads(file.read_text())): psutil.Process(process["pid"]).kill()
+            process = json.loads(file.read_text())
+            if process["pid"] != os.getpid() and is_alive(process): psutil.Process(process["pid"]).kill()
 
 
 @contextmanager

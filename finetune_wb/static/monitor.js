@@ -737,7 +737,7 @@ function drawCross(panel, chart) {
 /** The values beside the title: the newest ones, or those at the crosshair. */
 function readout(panel, chart) {
   const many = panel.runs.length > 1, seen = new Set(), spoken = [], format = chart.spec.format ?? formatNumber;
-  for (const one of chart.drawn) {
+  for (const [order, one] of chart.drawn.entries()) {
     const id = `${one.run.id} ${one.name}`, i = panel.at === null ? one.shown.count - 1 : nearest(one.xs, one.shown.count, panel.at);
     const value = i < 0 ? NaN : one.value[i], raw = i < 0 ? NaN : one.shown.value[i], name = chart.paired ? one.role || one.name : "";
     seen.add(id);
@@ -746,8 +746,8 @@ function readout(panel, chart) {
       node = { swatch: h("span", { class: "ftwb-swatch", "aria-hidden": "true" }), name: h("span", { class: "ftwb-name" }), value: h("span", { class: "ftwb-value" }), raw: h("span", { class: "ftwb-raw" }) };
       node.root = h("span", { class: "ftwb-key" }, node.swatch, node.name, node.value, node.raw);
       chart.keyNodes.set(id, node);
-      chart.keys.append(node.root);
     }
+    if (chart.keys.children[order] !== node.root) chart.keys.insertBefore(node.root, chart.keys.children[order] ?? null);
     node.root.title = `${one.run.label} ${one.name}`;
     const symbol = many && !(chart.paired && one.role === "valid");
     node.swatch.style.borderTop = symbol ? "" : `2px ${one.look.dash.length ? "dashed" : "solid"} ${panel.theme.colours[one.look.colour]}`;
@@ -808,7 +808,7 @@ function newPanel(state, model, signal) {
       if (panel.window) panel.asking = setTimeout(() => askDetail(panel), 200);
     },
     zoomBy(factor, about) {
-      const [lo, hi] = panel.domain, middle = about ?? (lo + hi) / 2;
+      const [lo, hi] = panel.window ?? wholeDomain(panel), middle = about ?? (lo + hi) / 2;
       panel.zoom(middle - (middle - lo) * factor, middle + (hi - middle) * factor);
     },
     /** Where the crosshair stands, in all three units. */
