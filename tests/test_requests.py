@@ -238,7 +238,14 @@ def test_the_rate_scales_what_remains_of_the_schedule(asked, whole):
     scaled = {event["step"]: event["learning_rate"] for event in run.history() if "learning_rate" in event}
     assert all(scaled[step] == rates[step] for step in range(1, 7)), "the events tell the rate that a step was taken with"
     assert scaled[7] == pytest.approx(1e-5) and all(scaled[step] == pytest.approx(rates[step] * 1e-5 / rates[7]) for step in range(7, 13))
-    assert "to 1e-05 at step 6" in reasons(run, "learning_rate")[0]
+    assert "1e-05 at step 6" in reasons(run, "learning_rate")[0]
+
+
+def test_a_rate_that_is_set_while_it_warms_up_is_the_peak_to_come(asked):
+    """Or it would go on rising past what was asked for."""
+    run = asked({2: [("learning_rate", {"value": 1e-4})]}, warmup_ratio=0.5)
+    rates = [event["learning_rate"] for event in run.history() if "learning_rate" in event]
+    assert max(rates[2:]) == pytest.approx(1e-4) == rates[6] and rates[2] < rates[4] < rates[6] > rates[8] > rates[11]
 
 
 def test_a_new_rate_outlives_a_kill(asked, tmp_path, base, monkeypatch):
@@ -264,7 +271,7 @@ def test_a_new_rate_outlives_a_kill(asked, tmp_path, base, monkeypatch):
 
 def test_a_rate_of_zero_can_not_be_scaled(asked, whole):
     run = asked({12: [("learning_rate", {"value": 1e-3})]})
-    assert answers(run) == [("learning_rate", "accepted"), ("learning_rate", "refused")] and "at 0" in reasons(run, "learning_rate")[0] and same(run, whole)
+    assert answers(run) == [("learning_rate", "accepted"), ("learning_rate", "refused")] and "above 0 is left" in reasons(run, "learning_rate")[0] and same(run, whole)
 
 
 @pytest.mark.parametrize("value", [0, 1, -1e-3, "fast", None])

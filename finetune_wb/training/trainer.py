@@ -203,7 +203,7 @@ def _load_best(trainer: ResumableTrainer) -> tuple[int, float]:
         alert(live.run, f"the best checkpoint {folder.name} can't be used: {reason}", "It was set aside; the next best is taken.")
     raise TrainingError(Problem("no checkpoint is whole any more", "Look at the disk, and train again.", file=str(live.run.checkpoints)))
 
-# %% ../../nbs/42_training.trainer.ipynb #8c564e3a
+# %% ../../nbs/42_training.trainer.ipynb #1a45cd8e
 class _Asked(ResumableTrainer):
     "What a `Desk` needs of a loop."
 
@@ -235,13 +235,15 @@ class _Asked(ResumableTrainer):
         return f"{len(shown)} rows at step {self.step}"
 
     def set_rate(self, value: float) -> str:
-        "Scales what remains of the schedule so that the rate is `value` now. Raises `RunError` where it is 0."
-        now, schedule = self._get_learning_rate(), self.lr_scheduler
-        if not now: raise RunError(Problem("the schedule has the learning rate at 0 here, and no factor changes that", "Ask again after the next step, or clone the run."))
-        schedule.base_lrs = [rate * value / now for rate in schedule.base_lrs]
-        for group in self.optimizer.param_groups: group.update(lr=group["lr"] * value / now, initial_lr=group["initial_lr"] * value / now)
+        "Scales what remains of the schedule so that its highest rate is `value`. Raises `RunError` where nothing but 0 remains."
+        schedule = self.lr_scheduler
+        peak = max((schedule.base_lrs[0] * schedule.lr_lambdas[0](step) for step in range(schedule.last_epoch, self.state.max_steps)), default=0.0)
+        if not peak: raise RunError(Problem("no step with a learning rate above 0 is left", "Clone the run: that one has a schedule of its own."))
+        factor = value / peak
+        schedule.base_lrs = [rate * factor for rate in schedule.base_lrs]
+        for group in self.optimizer.param_groups: group.update(lr=group["lr"] * factor, initial_lr=group["initial_lr"] * factor)
         schedule._last_lr = [group["lr"] for group in self.optimizer.param_groups]
-        return f"from {now:.3g} to {value:.3g} at step {self.step}"
+        return f"times {factor:.3g}: {schedule._last_lr[0]:.3g} at step {self.step}"
 
 # %% ../../nbs/42_training.trainer.ipynb #afbb2e72
 class BudgetTrainer(_Asked):
