@@ -141,7 +141,7 @@ def clone(
     from finetune_wb.training.launch import clone as clone_run
     _launched(clone_run(run, *(overrides or []), runs_dir=runs_dir, run_id=run_id, step=step, queue=queue or None), runs_dir)
 
-# %% ../nbs/81_cli.ipynb #fb00bfc5
+# %% ../nbs/81_cli.ipynb #fb81bec3
 def _ask(run, name: str, patience: float = 15.0, **fields) -> None:
     "Asks something of a run and prints the answer."
     from finetune_wb.control import request as ask
@@ -163,7 +163,7 @@ def pause(run: RunName, release: Annotated[bool, typer.Option("--release", help=
 
 @app.command()
 def request(run: RunName, what: Annotated[str, typer.Argument(help="evaluate, sample, or learning_rate=1e-5.")], runs_dir: RunsDir = None):
-    "Ask a run to measure on valid now, to show predictions now, or to take another peak learning rate."
+    "Ask a run to measure on valid now, to show predictions now, or to change its learning rate."
     name, equals, text = what.partition("=")
     if name not in ("evaluate", "sample", "learning_rate") or bool(equals) != (name == "learning_rate"):
         raise RunError(Problem("is no such request", "Ask for evaluate, sample or learning_rate=1e-5.", value=what))

@@ -83,30 +83,37 @@ def attach(
     if found is None: raise RunError(Problem("no run is going on", "Name the one you mean, or `launch` one."))
     return found
 
-# %% ../../nbs/45_training.launch.ipynb #b90abe1c
+# %% ../../nbs/45_training.launch.ipynb #0fdbe399
 def resume(
-    run: str | Path | Run,  # paused, failed, killed, or never begun
+    run: str | Path | Run,  # paused, stopped, failed, killed, or never begun
     runs_dir: str | Path | None = None,
     queue: bool = False,  # wait for the end of the runs launched before
 ) -> Run:
     "Goes on with a run in a process of its own and returns at once. Raises `RunError` where it has finished or goes on already."
     run = open_run(run, runs_dir)
-    if run.state == "finished": raise RunError(Problem("it has finished", "To go on from its weights with other settings, clone it.", file=str(run.folder)))
+    if run.state == "finished" and not _was_stopped(run): raise RunError(Problem("it has finished", "There is nothing left to do: evaluate it, or launch another.", file=str(run.folder)))
     if run.state == "paused": request(run, "resume")
     else:
         with _written(run): _start(run, queue)
     return run
 
-# %% ../../nbs/45_training.launch.ipynb #7c99e5fc
+
+def _was_stopped(run: Run) -> bool:
+    "Whether it finished because somebody asked it to stop; its checkpoints are still there."
+    return run.record.get("result", {}).get("fine_tune", {}).get("ended") == "request"
+
+# %% ../../nbs/45_training.launch.ipynb #0af1292a
 def _start_from(parent: Run, child: Run, step: int | None) -> None:
-    "Gives `child` the weights of the parent's checkpoint; none if the parent has none yet."
+    "Gives `child` the weights of the parent's checkpoint."
     steps = checkpoints(parent)
     if step is not None and step not in steps:
         raise RunError(Problem(f"there is no checkpoint of that step, only of {', '.join(map(str, steps)) or 'none'}", field="step", value=step, file=str(parent.folder)))
+    if not steps and parent.state == "finished": raise RunError(Problem("it has finished and keeps no checkpoint to start from", "Launch a new run.", file=str(parent.folder)))
     for candidate in steps if step is None else [step]:
         try: return copy_start(parent.checkpoints / checkpoint_name(candidate), child)
         except (RunError, FileNotFoundError) as error:  # damaged, or rotated away at this moment
             if step is not None: raise RunError(*getattr(error, "problems", ("the checkpoint has just been removed",))) from None
+    child.log.write("alert", severity="warning", message=f"{parent.id} has no whole checkpoint yet: this run starts from the beginning", cure="")
 
 def clone(
     run: str | Path | Run,  # the parent, in any state

@@ -39,12 +39,21 @@ def is_blocked(run: Run) -> bool:
         if phase == "working" or (phase == "waiting" and _place(other) < _place(run)): return True
     return False
 
-# %% ../../nbs/46_training.supervise.ipynb #0f718215
+# %% ../../nbs/46_training.supervise.ipynb #691ffdd2
+_RESERVE = "exit.reserve"
+
+def _reserve(run: Run) -> None:
+    "Room for the last word, taken while there is some."
+    with suppress(OSError): (run.folder / _RESERVE).write_bytes(b" " * 4096)
+
 def _write_end(run: Run, told: dict) -> None:
-    "State event and exit.json; on a disk that takes neither, the dead process says enough."
-    with suppress(OSError):
-        run.log.write("state", state=told["state"], reason=told["reason"])
-        write_json(run.folder / "exit.json", told)
+    "State event and exit.json; where a full disk takes neither, exit.json goes where room was taken for it."
+    with suppress(OSError): run.log.write("state", state=told["state"], reason=told["reason"])
+    try: write_json(run.folder / "exit.json", told)
+    except OSError:
+        with suppress(OSError), (run.folder / _RESERVE).open("r+b") as file:
+            file.write(json.dumps(told).encode()[:4096])  # blanks follow, which JSON allows
+            os.replace(run.folder / _RESERVE, run.folder / "exit.json")
 
 def _killed(reason: str) -> dict: return {"state": "killed", "reason": reason, "cure": "The last whole checkpoint is kept.", "changes": []}
 
@@ -147,12 +156,13 @@ class _Idle(_Seat):
         except WorkbenchError as error: control.answer(asked, "refused", str(error.problems[0]))
         else: control.answer(asked, "done", child.id)
 
-# %% ../../nbs/46_training.supervise.ipynb #49f6501d
+# %% ../../nbs/46_training.supervise.ipynb #3547909e
 class Supervisor(_Idle):
     "Looks after one run until it has ended: `Supervisor(run).run_to_end()`."
 
     def run_to_end(self) -> None:
         "Waits for the run's turn, trains, keeps pauses, and leaves an exit.json behind."
+        _reserve(self.run)
         try:
             if _mapping(self.run.folder / "supervisor.json").get("phase") == "waiting" and not self.idle("waiting", ()): return
             while (code := self.train()) == RELEASED:
@@ -160,7 +170,13 @@ class Supervisor(_Idle):
             if code is not None and not (self.run.folder / "exit.json").exists(): self.end(_explained(self.run, code, oom_kills() > self.kills[0]))
         except OSError as error: self.end(explain(error, _recipe(self.run)))
         finally:
-            if self.is_ours(): Control(self.run.folder, self.run.log).close("the run has ended", done=("stop", "stop_now"))
+            if self.is_ours(): self.leave()
+
+    def leave(self) -> None:
+        "Answers what is still asked and clears up."
+        with suppress(OSError):
+            (self.run.folder / _RESERVE).unlink(missing_ok=True)
+            Control(self.run.folder, self.run.log).close("the run has ended", done=("stop", "stop_now"))
 
     def train(self) -> int | None:
         "One worker from start to end; its exit code, `None` where it was ended from here."
