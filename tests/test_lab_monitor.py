@@ -88,8 +88,8 @@ class Panel:
 def picture(request, shots):
     "A picture of a shared page after each test; a page of a test's own is photographed when it closes."
     yield
-    if (panel := request.node.funcargs.get("panel")) is not None:
-        panel.page.evaluate("() => document.querySelector('.ftwb')?.scrollIntoView({block: 'start'})")
+    if panel := request.node.funcargs.get("panel") or request.node.funcargs.get("both"):
+        panel.find(".ftwb").first.evaluate("panel => panel.scrollIntoView({block: 'start'})")
         panel.notebook.shot(shots, re.sub(r"[^\w-]+", "-", request.node.name.removeprefix("test_")).strip("-"))
 
 
@@ -211,6 +211,15 @@ class TestCharts:
         for step in (first - 1, first - 2):
             panel.page.keyboard.press("ArrowLeft")
             assert panel.at() == (step, closely(loss_at(step)))
+
+    def test_panels_keep_to_themselves(self, panel, both):
+        assert both.find(".ftwb-tools input[value=step]").is_checked()
+        panel.find(".ftwb-tools input[value=epoch]").check(force=True)
+        assert panel.width() == closely(3) and both.width() == 1500
+        panel.find(".ftwb-tools input[value=step]").check(force=True)
+        assert both.find(".ftwb-tools input[value=step]").is_checked()
+        ids = panel.page.evaluate("() => [...document.querySelectorAll('.ftwb [id], .ftwb[id]')].map(element => element.id)")
+        assert len(set(ids)) == len(ids) == 6  # a region and its help, three times
 
     def test_runs_in_the_legend(self, both):
         with_both = both.pixels()

@@ -404,7 +404,6 @@ export function ledger(run, asked, now) {
 const AXES = { step: "Step", epoch: "Epoch", time: "Time" };
 const SILENCE = 6000;  // milliseconds without a beat after which the kernel counts as gone
 const GUTTER = { right: 12, top: 8, bottom: 20 };
-let panels = 0;
 
 function h(tag, properties = {}, ...children) {
   const element = document.createElement(tag);
@@ -771,7 +770,7 @@ function readout(panel, chart) {
 // The panel: head, requests, tools, charts, alerts and samples of one view.
 
 function newPanel(state, model, signal) {
-  const id = `ftwb-${++panels}`;
+  const id = `ftwb-${Math.random().toString(36).slice(2)}`;  // every widget has a copy of this module, so a counter would begin anew
   const panel = {
     id, helpId: `${id}-help`, state, model, signal, charts: new Map(), runs: [], selected: null, axis: "step", smoothing: 0, log: false, hidden: new Set(),
     window: null, domain: [0, 1], at: null, brush: null, pointed: null, theme: null, dirty: new Set(), frame: 0,
