@@ -71,7 +71,9 @@ def _event(line: bytes) -> dict | None:
     if not isinstance(event, dict): return None
     return {k: _NOT_FINITE.get(v, v) if isinstance(v, str) and event.get("kind") == "metric" else v for k, v in event.items()}
 
-# %% ../nbs/02_events.ipynb #3b9df092
+# %% ../nbs/02_events.ipynb #7ae79af0
+_PIECE = 1 << 18  # bytes
+
 def newest_event(
     path: str | Path,  # an events.jsonl
     *kinds: str,  # any of these kinds
@@ -83,13 +85,16 @@ def newest_event(
     try: file = Path(path).open("rb")
     except (FileNotFoundError, NotADirectoryError): return None
     with file:
-        size = file.seek(0, os.SEEK_END)
-        limit, piece = min(size, reach or size), 1 << 16
-        while True:
-            file.seek(size - min(piece, limit))
-            found = _last(file.read(min(piece, limit)), wanted, kinds, accept)
-            if found is not None or piece >= limit: return found
-            piece *= 8
+        end = file.seek(0, os.SEEK_END)
+        start, rest = max(0, end - (reach or end)), b""
+        while end > start:
+            begin = max(start, end - _PIECE)
+            file.seek(begin)
+            data = file.read(end - begin) + rest
+            whole = 0 if begin == start else data.find(b"\n") + 1 or len(data)  # where the first whole line begins
+            if (found := _last(data[whole:], wanted, kinds, accept)) is not None: return found
+            rest, end = data[:whole], begin
+    return None
 
 def _last(data: bytes, wanted: list[bytes], kinds: tuple[str, ...], accept: Callable[[dict], bool]) -> dict | None:
     "The last event in `data` that is of one of the kinds and accepted."

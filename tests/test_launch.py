@@ -486,3 +486,37 @@ def test_a_disk_without_a_byte_left_still_takes_the_last_word(tiny_model, small_
     until(lambda: any(event.get("resumed_from", 0) > 0 for event in run.events("state")), f"to be taken up: {run.ended} {log_of(run)}")
     assert ask(run, "stop_now")["answer"] == "done"
     until(lambda: gone(process(run), process(run, "supervisor")))
+
+
+def small_group() -> Path | None:
+    """A new memory cgroup that may have 200 MB, `None` where none can be made."""
+    for root, limit in [(Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes"), (Path("/sys/fs/cgroup"), "memory.max")]:
+        group = root / f"ftwb-test-{os.getpid()}"
+        try:
+            group.mkdir()
+            (group / limit).write_text(str(200 * 2**20))
+            return group
+        except OSError:
+            if group.is_dir():
+                group.rmdir()
+    return None
+
+
+@pytest.fixture
+def little_memory():
+    """The file that takes a process into a group with little memory."""
+    group = small_group()
+    if group is None:
+        pytest.skip("no memory cgroup can be made here")
+    yield group / "cgroup.procs"
+    until(lambda: not (group / "cgroup.procs").read_text(), "for the group to be empty")
+    group.rmdir()
+
+
+def test_a_worker_that_the_kernel_kills_for_want_of_memory_is_known_as_such(runs_dir, little_memory):
+    """A real out-of-memory kill: torch alone needs more than the group may have, the supervisor less."""
+    code = "import os, sys; open(sys.argv[2], 'w').write(str(os.getpid())); from finetune_wb import Recipe, launch; launch(Recipe(), runs_dir=sys.argv[1], run_id='one')"
+    subprocess.run([sys.executable, "-c", code, runs_dir, little_memory], check=True, timeout=120)
+    run = attach("one", runs_dir)
+    until(lambda: run.holder is None)
+    assert run.state == "killed" and "out-of-memory killer" in run.ended["reason"] and "train.tokens_per_batch=512" in run.ended["cure"], (run.ended, log_of(run))

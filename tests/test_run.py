@@ -430,10 +430,14 @@ def test_a_run_whose_state_files_are_damaged_still_has_a_state(run, name, conten
 # ---- the newest event
 
 
-@pytest.mark.parametrize("lines", [0, 1, 3, 5000])
-def test_the_newest_event_is_found_from_the_end(run, lines):
-    from finetune_wb.events import newest_event
+@pytest.mark.parametrize("piece", [1, 7, 64, 1 << 18])
+@pytest.mark.parametrize("lines", [0, 1, 3, 2000])
+def test_the_newest_event_is_found_from_the_end(run, monkeypatch, lines, piece):
+    """Read in pieces of any size, so that every line is cut somewhere."""
+    from finetune_wb import events
 
+    newest_event = events.newest_event
+    monkeypatch.setattr(events, "_PIECE", piece if lines < 100 else max(piece, 64))
     path = run.folder / "events.jsonl"
     assert newest_event(path, "state") is None
     run.log.write("state", state="running", text="x" * 100)

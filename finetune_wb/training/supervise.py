@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['GRACE', 'is_blocked', 'Supervisor', 'work', 'main']
 
-# %% ../../nbs/46_training.supervise.ipynb #95d6ce05
+# %% ../../nbs/46_training.supervise.ipynb #3dae9dff
 import json
 import os
 import signal
@@ -21,11 +21,11 @@ from ..errors import WorkbenchError
 from ..failures import explain, oom_kills
 from ..process import process_now
 from ..recipe import Recipe
-from ..run import Run, _mapping, runs, write_json
+from ..run import Run, _mapping, write_json
 from .launch import clone
 from .requests import RELEASED
 
-# %% ../../nbs/46_training.supervise.ipynb #84444c48
+# %% ../../nbs/46_training.supervise.ipynb #6cd34fc3
 def _place(run: Run) -> tuple:
     "Place in the queue."
     supervisor = _mapping(run.folder / "supervisor.json")
@@ -33,8 +33,9 @@ def _place(run: Run) -> tuple:
 
 def is_blocked(run: Run) -> bool:
     "Whether another run of the same folder is at work, or has waited for longer."
-    for other in runs(run.folder.parent):
-        if other.id == run.id or (other.folder / "exit.json").exists() or other.holder is None: continue
+    for folder in run.folder.parent.iterdir():
+        other = Run(folder)
+        if other.id == run.id or (folder / "exit.json").exists() or other.holder is None: continue
         phase = _mapping(other.folder / "supervisor.json").get("phase", "working")
         if phase == "working" or (phase == "waiting" and _place(other) < _place(run)): return True
     return False
@@ -120,9 +121,10 @@ def _explained(run: Run, code: int, oom: bool) -> dict:
     settings = _mapping(run.folder / "record.json").get("settings")
     return explain(code, _recipe(run), _tail(run.folder / "log.txt"), settings if isinstance(settings, dict) else {}, oom)
 
-# %% ../../nbs/46_training.supervise.ipynb #b3a50a5d
+# %% ../../nbs/46_training.supervise.ipynb #270bdc45
 class _Idle(_Seat):
     "A supervisor without a worker."
+    _asked = float("-inf")
 
     def idle(self, phase: str, wakes: tuple[str, ...]) -> bool:
         "Answers until a worker is to start, because it is the run's turn or one of `wakes` was asked; false when it is over."
@@ -135,9 +137,15 @@ class _Idle(_Seat):
                     self.end(_killed("stopped on request before it went on"))
                     return False
                 self.answer(control, asked, phase)
-            if phase == "waiting" and not is_blocked(self.run): return True
+            if phase == "waiting" and self.is_turn(): return True
         if self.asked_to_end: self.end(_killed(f"its supervisor was asked to end ({self.asked_to_end})"))
         return False
+
+    def is_turn(self) -> bool:
+        "Looked up every two seconds: there may be a thousand runs."
+        if time.monotonic() - self._asked < 2: return False
+        self._asked = time.monotonic()
+        return not is_blocked(self.run)
 
     def wake(self, control: Control, asked: Request) -> bool:
         "A stop is left to the next worker, which has a model to save."
