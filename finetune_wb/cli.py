@@ -96,7 +96,7 @@ def _verdict(verdict) -> None:
     _table(head, rows)
     typer.echo(plain(verdict.sentence))
 
-# %% ../nbs/81_cli.ipynb #1812a73c
+# %% ../nbs/81_cli.ipynb #42572a3d
 Queue = Annotated[bool, typer.Option("--queue", help="Wait for the end of the runs launched before.")]
 
 def _launched(run, runs_dir: Path | None, patience: float = 15.0) -> None:
@@ -122,11 +122,11 @@ def launch(recipe: RecipeFile, overrides: Overrides = None, queue: Queue = False
 
 @app.command()
 def resume(run: RunName, detach: Annotated[bool, typer.Option("--detach", help="Go on in a process of its own, as `launch` does.")] = False, runs_dir: RunsDir = None):
-    "Go on with a run that is paused, failed or was killed."
+    "Go on with a run that is paused, was stopped or killed, or failed."
     from finetune_wb.training.launch import resume as resume_run
     opened = open_run(run, runs_dir)
     if opened.state == "paused": _ask(opened, "resume")
-    elif detach or opened.state == "finished": _launched(resume_run(opened), runs_dir)
+    elif detach: _launched(resume_run(opened), runs_dir)
     else:
         from finetune_wb.training.train import train as train_run
         _trained(train_run(opened), runs_dir)

@@ -240,7 +240,8 @@ def test_a_run_that_never_began_is_taken_up_in_this_terminal(ftwb, recipe_file, 
     create_run(load_recipe(recipe_file), tmp_path / "runs", "first")
     code, out, err = ftwb("resume", "first")
     assert code == 0 and "now: ftwb evaluate first" in out and open_run("first", tmp_path / "runs").state == "finished", err
-    refused(ftwb("resume", "first"), "it has finished")
+    for how in ((), ("--detach",)):
+        refused(ftwb("resume", "first", *how), "has finished")
 
 
 @pytest.mark.parametrize("arguments", [("fly",), ("train",), ("train", "recipe.yaml", "--fast")])

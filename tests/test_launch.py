@@ -400,8 +400,9 @@ def test_a_supervisor_whose_run_was_taken_or_deleted_goes_home(runs_dir):
     run = waiting(runs_dir, "one")
     supervisor = Supervisor(run)
     assert supervisor.is_ours()
-    (run.folder / "supervisor.json").write_text("{")
-    assert supervisor.is_ours(), "a disk that does not answer is no reason to give up"
+    for torn in ("{", "[]", ""):
+        (run.folder / "supervisor.json").write_text(torn)
+        assert supervisor.is_ours(), "a disk that does not answer is no reason to give up"
     write_json(run.folder / "supervisor.json", {**process_now(), "pid": 1, "phase": "waiting"})
     supervisor.run_to_end()
     assert not (run.folder / "exit.json").exists() and not run.events("state")

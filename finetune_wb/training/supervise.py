@@ -40,7 +40,7 @@ def is_blocked(run: Run) -> bool:
         if phase == "working" or (phase == "waiting" and _place(other) < _place(run)): return True
     return False
 
-# %% ../../nbs/46_training.supervise.ipynb #691ffdd2
+# %% ../../nbs/46_training.supervise.ipynb #996e8f28
 _RESERVE = "exit.reserve"
 
 def _reserve(run: Run) -> None:
@@ -68,10 +68,12 @@ class _Seat:
 
     def is_ours(self) -> bool:
         "Whether the run folder is there and names this process; a disk that does not answer is no reason to give up."
-        try: found = json.loads((self.run.folder / "supervisor.json").read_bytes())
+        path = self.run.folder / "supervisor.json"
+        try: path.stat()
         except (FileNotFoundError, NotADirectoryError): return False
-        except (OSError, ValueError): return True
-        return (found.get("pid"), found.get("ticks")) == (self.me["pid"], self.me.get("ticks"))
+        except OSError: return True
+        found = _mapping(path)
+        return not found or (found.get("pid"), found.get("ticks")) == (self.me["pid"], self.me.get("ticks"))
 
     def wait(self) -> bool:
         "Sleeps, keeps `supervisor.json` fresh for readers on other machines, and says whether to go on."
