@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, Strict, ValidationError
 
 from .errors import Problem, RecipeError, nearest
 
-# %% ../nbs/01_recipe.ipynb #77f985b2
+# %% ../nbs/01_recipe.ipynb #0689de2e
 Names = Annotated[tuple[str, ...], Strict(False)]  # a YAML list; kept as a tuple so that a recipe can't be changed
 
 class Section(BaseModel):
@@ -42,9 +42,16 @@ class DataSpec(Section):
     revision: str | None = Field(None, description="Hub revision of the dataset; null takes the default branch.")
     text: str | None = Field(None, description="The text column; null detects it.")
     label: str | None = Field(None, description="The label column; null detects it.")
+    messages: str | None = Field(None, description="The column of conversations (chat); null detects it.")
+    prompt: str | None = Field(None, description="The column of prompts (instruction, preference), read without any input column beside it; null detects it.")
+    input: str | None = Field(None, description="A column put below each prompt, as alpaca's input; null detects it beside an instruction.")
+    completion: str | None = Field(None, description="The column of answers (instruction); null detects it.")
+    chosen: str | None = Field(None, description="The column of better answers (preference); null detects it.")
+    rejected: str | None = Field(None, description="The column of worse answers (preference); null detects it.")
+    system: str | None = Field(None, description="The column of system prompts (chat, instruction, preference); null detects it.")
     encoding: str = Field("utf-8", description="Text encoding of csv, tsv and json files.")
     delimiter: str | None = Field(None, min_length=1, max_length=1, description="Field separator of csv files; null reads it off the header (comma, semicolon, tab or bar).")
-    bad_rows: Literal["error", "drop"] = Field("error", description="Rows without text or label: refuse the data, or leave them out and count them.")
+    bad_rows: Literal["error", "drop"] = Field("error", description="Rows that nothing can be learnt from (no text, no label, no answer, a broken conversation): refuse the data, or leave them out and count them.")
     valid_fraction: float = Field(0.1, gt=0, lt=1, description="Share of rows for validation when the source has no valid split.")
     test_fraction: float = Field(0.2, gt=0, lt=1, description="Share of rows for the test split when the source has none.")
     max_rows: int | None = Field(None, ge=10, description="Keep at most this many rows (stratified, seeded) before splitting; null keeps all.")
@@ -107,7 +114,7 @@ class TrainSpec(Section):
     report_to: Names = Field((), description="Trackers of transformers to report to (wandb, mlflow…); none unless named. TensorBoard files are always written to the run folder.")
     extra: dict[str, Any] = Field(default_factory=dict, description="Further transformers.TrainingArguments by name; unknown ones are refused.")
 
-# %% ../nbs/01_recipe.ipynb #f40273a3
+# %% ../nbs/01_recipe.ipynb #0a8dad6a
 BASELINES = ("majority", "zero_shot", "few_shot", "probe")
 
 class EvaluateSpec(Section):
@@ -121,7 +128,7 @@ class EvaluateSpec(Section):
 
 class Recipe(Section):
     "Everything a run needs to know: what to learn, from which model and data, how, and how to judge it."
-    task: Literal["auto", "classification"] = Field("auto", description="What is learned; auto reads it off the columns.")
+    task: Literal["auto", "classification", "chat", "instruction", "completion", "preference"] = Field("auto", description="What is learned: classification (one label a text), chat (conversations), instruction (prompt and completion), completion (plain text), preference (chosen and rejected answers); auto reads it off the columns.")
     model: ModelSpec = Field(default_factory=ModelSpec, description="The pre-trained model.")
     data: DataSpec = Field(default_factory=DataSpec, description="The rows.")
     method: MethodSpec = Field(default_factory=FullSpec, description="How the weights move: probe, full, last_layers or lora.")

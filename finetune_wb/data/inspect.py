@@ -5,43 +5,68 @@
 # %% auto #0
 __all__ = ['summary', 'class_balance', 'class_figure', 'length_figure']
 
-# %% ../../nbs/15_data.inspect.ipynb #af130333
+# %% ../../nbs/15_data.inspect.ipynb #ac858b36
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .copies import copy_key
 from .split import SPLITS, Dataset
+from .turns import joined
+from ..errors import DataError, Problem
 from ..pictures import COLOURS, caption, new_figure, styled
 
 if TYPE_CHECKING: from pandas import DataFrame
 
-# %% ../../nbs/15_data.inspect.ipynb #247204e4
+# %% ../../nbs/15_data.inspect.ipynb #5e198ce5
 def _words(texts) -> np.ndarray:
     "Words of each text, (rows,)."
     return np.array([len(text.split()) for text in texts], dtype=np.int64)
 
+def _quantiles(values: np.ndarray, name: str) -> dict[str, int]:
+    "Median, 95th percentile and maximum of `values` (rows,); zeros where there are none."
+    median, most_of, longest = np.quantile(values, [0.5, 0.95, 1]).astype(int).tolist() if len(values) else (0, 0, 0)
+    return {f"{name}, median": median, f"{name}, 95 %": most_of, f"{name}, most": longest}
+
+def _texts(rows: "DataFrame") -> list[str]:
+    "What each row says; of a pair, all of it."
+    if "text" in rows: return rows["text"].tolist()
+    return ["\n".join(map(joined, turns)) for turns in zip(*(rows[column] for column in ("messages", "chosen", "rejected") if column in rows))]
+
 def _described(rows: "DataFrame") -> dict[str, int]:
     "What `summary` says of one split; zeros where it is empty."
-    words, counts = _words(rows["text"]), rows["label"].value_counts()
-    median, most_of, longest = np.quantile(words, [0.5, 0.95, 1]).astype(int).tolist() if len(words) else (0, 0, 0)
-    different = {copy_key(text, digits=True) for text in rows["text"]}
-    return {"rows": len(rows), "classes": len(counts), "rarest class": int(counts.min()) if len(counts) else 0,
-            "words, median": median, "words, 95 %": most_of, "words, most": longest, "copies": len(rows) - len(different)}
+    texts, described = _texts(rows), {"rows": len(rows)}
+    if "label" in rows:
+        counts = rows["label"].value_counts()
+        described |= {"classes": len(counts), "rarest class": int(counts.min()) if len(counts) else 0}
+    if "messages" not in rows: described |= _quantiles(_words(texts), "words")
+    else: described |= _conversations(rows)
+    return described | {"copies": len(rows) - len({copy_key(text, digits=True) for text in texts})}
+
+def _conversations(rows: "DataFrame") -> dict[str, int]:
+    "Turns and characters of one split; of pairs, those of the prompt and of both answers."
+    turns = np.array([len(row) for row in rows["messages"]], dtype=np.int64)
+    described = {"turns, median": int(np.median(turns)) if len(turns) else 0, "turns, most": int(turns.max(initial=0))}
+    described["system turns"] = sum(row[0]["role"] == "system" for row in rows["messages"])
+    lengths = {column: np.array([len(joined(row)) for row in rows[column]], dtype=np.int64) for column in ("messages", "chosen", "rejected") if column in rows}
+    if len(lengths) == 1: return described | _quantiles(lengths["messages"], "characters")
+    for column, counted in lengths.items(): described[f"{'prompt' if column == 'messages' else column} characters, median"] = int(np.median(counted)) if len(counted) else 0
+    return described | {"chosen is longer": int((lengths["chosen"] > lengths["rejected"]).sum())}
 
 def summary(
     dataset: Dataset,
 ) -> "DataFrame":
-    "One line a split: rows, classes, rows of the rarest class, words (median, 95th percentile, most), copies."
+    "One line a split: rows and copies; classes and words of texts, turns and characters of conversations."
     import pandas as pd
     return pd.DataFrame.from_dict({split: _described(getattr(dataset, split)) for split in SPLITS}, orient="index")
 
-# %% ../../nbs/15_data.inspect.ipynb #19e70f5e
+# %% ../../nbs/15_data.inspect.ipynb #bd78e3e9
 def class_balance(
     dataset: Dataset,
 ) -> "DataFrame":
     "Rows of each class in each split and its share of train, most frequent first."
     import pandas as pd
+    if not dataset.label_names: raise DataError(Problem(f"the rows have no classes, because the task is {dataset.task}", "`summary` and `length_figure` show any rows.", file=dataset.source))
     counts = {split: getattr(dataset, split)["label"].value_counts() for split in SPLITS}
     table = pd.DataFrame(counts, index=list(dataset.label_names)).fillna(0).astype(int)
     table["share"] = table["train"] / max(table["train"].sum(), 1)
@@ -70,13 +95,13 @@ def class_figure(
     axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3)
     return figure
 
-# %% ../../nbs/15_data.inspect.ipynb #d1469005
+# %% ../../nbs/15_data.inspect.ipynb #a90fb392
 @styled
 def length_figure(
     dataset: Dataset,
 ):
     "Words per text, split by split."
-    words = {split: _words(getattr(dataset, split)["text"]) for split in SPLITS}
+    words = {split: _words(_texts(getattr(dataset, split))) for split in SPLITS}
     every = np.concatenate(list(words.values()))
     end = max(int(np.quantile(every, 0.99)), 10)
     figure = new_figure(8, 2.6)

@@ -5,17 +5,26 @@
 # %% auto #0
 __all__ = ['keep_rows', 'kept_rows']
 
-# %% ../../nbs/16_data.kept.ipynb #0711c682
+# %% ../../nbs/16_data.kept.ipynb #478791bc
 import hashlib
+import json
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .split import SPLITS, Dataset
 from ..errors import DataError, Problem
 from ..run import read_json, write_json
 
-# %% ../../nbs/16_data.kept.ipynb #263546a4
-_FACTS = ("label_names", "fingerprint", "split_fingerprint", "notes", "source")
+if TYPE_CHECKING: from pandas import DataFrame
+
+# %% ../../nbs/16_data.kept.ipynb #e0378769
+_FACTS = ("label_names", "fingerprint", "split_fingerprint", "notes", "source", "task")
+_NESTED = ("messages", "chosen", "rejected", "tools")  # columns that hold lists
+
+def _each(frame: "DataFrame", change) -> "DataFrame":
+    "`frame` with every value of its nested columns changed."
+    return frame.assign(**{column: [change(value) for value in frame[column]] for column in _NESTED if column in frame})
 
 def keep_rows(
     dataset: Dataset,
@@ -24,7 +33,8 @@ def keep_rows(
     "Writes `rows.parquet` and `data.json`."
     import pandas as pd
     rows = folder / "rows.parquet"
-    pd.concat([getattr(dataset, split).assign(split=split) for split in SPLITS], ignore_index=True).to_parquet(rows)
+    everything = pd.concat([getattr(dataset, split).assign(split=split) for split in SPLITS], ignore_index=True)
+    _each(everything, json.dumps).to_parquet(rows)
     with rows.open("rb") as file: os.fsync(file.fileno())
     write_json(folder / "data.json", {name: getattr(dataset, name) for name in _FACTS} | {"sha256": hashlib.sha256(rows.read_bytes()).hexdigest()})
 
@@ -37,6 +47,6 @@ def kept_rows(
     if facts is None: return None
     if not rows.exists() or hashlib.sha256(rows.read_bytes()).hexdigest() != facts.pop("sha256"):
         raise DataError(Problem("the rows that were kept when this run was made are gone or were changed", "Bring the file back, or train again.", file=str(rows)))
-    frame = pd.read_parquet(rows)
+    frame = _each(pd.read_parquet(rows), json.loads)
     parts = {split: frame[frame["split"] == split].drop(columns="split").reset_index(drop=True) for split in SPLITS}
     return Dataset(**parts, **{name: tuple(value) if isinstance(value, list) else value for name, value in facts.items()})

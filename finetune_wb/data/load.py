@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['load_data']
 
-# %% ../../nbs/14_data.load.ipynb #ba29621b
+# %% ../../nbs/14_data.load.ipynb #01ac531d
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from errno import EACCES, EDQUOT, ENOSPC, EROFS
 from fnmatch import fnmatchcase
@@ -15,6 +15,7 @@ from pathlib import Path
 
 from .columns import check_labels, find_columns, to_rows
 from .files import FORMATS, SPLITS, from_arrow, read_file, split_files
+from .shapes import check_fields, choose_task, find_shape, normalise
 from .split import Dataset, build_dataset
 from .table import Table
 from ..errors import DataError, Problem, nearest, plain, shown
@@ -44,7 +45,7 @@ def _from_dataset(dataset, name: str) -> Table:
     class_names = {column: kind.names for column, kind in dataset.features.items() if getattr(kind, "names", None)}
     return from_arrow(dataset.with_format("arrow")[:], name, class_names)
 
-# %% ../../nbs/14_data.load.ipynb #060d5f59
+# %% ../../nbs/14_data.load.ipynb #2ee97885
 def _to_table(thing: object, spec: DataSpec, name: str) -> Table:
     "One part of a source as a table."
     if isinstance(thing, (str, Path)): return read_file(thing, spec.encoding, spec.delimiter, name)
@@ -57,7 +58,7 @@ def _to_table(thing: object, spec: DataSpec, name: str) -> Table:
         "Load it without streaming=True.", file=name))
     else: raise DataError(Problem(f"cannot read rows from a {type(thing).__name__}",
         "Give a path, a DataFrame, a datasets.Dataset, or a list of mappings.", file=name))
-    if not table.rows: raise DataError(Problem("there are no rows", "Give rows with a text and a label.", file=name))
+    if not table.rows: raise DataError(Problem("there are no rows", "Give at least three.", file=name))
     return table
 
 # %% ../../nbs/14_data.load.ipynb #6882e511
@@ -228,51 +229,77 @@ def _tables(source: object, spec: DataSpec) -> tuple[dict[str, list[Table]], str
     parts = {split: [(part, named(split, part))] for split, part in splits.items()}
     return _together(parts, spec), ", ".join(f"{split}={things[0][1]}" for split, things in parts.items()), notes
 
-# %% ../../nbs/14_data.load.ipynb #1a06ddc5
-def _rows(tables: dict[str, list[Table]], spec: DataSpec, name: str):
-    "Split → DataFrame of text, label, origin; and the notes of every step."
+# %% ../../nbs/14_data.load.ipynb #c74eedda
+def _reader(table: Table, spec: DataSpec, task: str):
+    "The task, what turns a table into rows and notes, and the columns that it needs."
+    settled = choose_task(table, spec, task)
+    if settled != "classification":
+        shape = find_shape(table, spec, settled)
+        needed = [column for part, column in shape.columns.items() if part not in ("system", "tools", "input")]
+        return settled, needed, lambda part: normalise(part, shape, spec.bad_rows)
+    check_fields(table, spec, settled)
+    try: _, text, label = find_columns(table, spec)
+    except DataError as error: raise _or_plain_text(error, table, spec, task) from None
+    return settled, (text, label), lambda part: to_rows(part, text, label, spec.bad_rows)
+
+def _or_plain_text(error: DataError, table: Table, spec: DataSpec, task: str) -> DataError:
+    "The same, with the other way out where the table may be plain text."
+    try: column = find_shape(table, spec, "completion").columns["text"]
+    except DataError: return error
+    if task != "auto" or spec.label: return error
+    other = Problem(f"the column {shown(column)} could also be plain text to be learnt as it stands", "For that, say task=completion.", file=table.file, field="task")
+    return DataError(*error.problems, other, more=error.more)
+
+def _rows(tables: dict[str, list[Table]], spec: DataSpec, name: str, task: str):
+    "The task, split → DataFrame of its rows, and the notes of every step."
     import pandas as pd
     everything = [table for parts in tables.values() for table in parts]
-    _, text, label = find_columns(tables.get("train", everything)[0], spec)
-    frames, notes, problems = {}, [note for table in everything for note in table.notes], []
+    task, needed, read = _reader(tables.get("train", everything)[0], spec, task)
+    frames, notes, problems, more = {}, [note for table in everything for note in table.notes], [], 0
     for split, parts in tables.items():
         for table in parts:
-            try: rows, found = to_rows(_with_columns(table, (text, label)), text, label, spec.bad_rows)
-            except DataError as error: problems += error.problems; continue
+            try: rows, found = read(_with_columns(table, needed))
+            except DataError as error: problems += error.problems; more += error.more; continue
             frames.setdefault(split, []).append(rows); notes += found
-    if problems: raise DataError(*problems[:20], more=max(0, len(problems) - 20))
+    if problems: raise DataError(*problems[:20], more=more + max(0, len(problems) - 20))
     frames = {split: pd.concat(parts, ignore_index=True) for split, parts in frames.items()}
     for split in [split for split in frames if not len(frames[split])]:
-        if split in ("train", "all"): raise DataError(Problem("no row has both a text and a label",
-            "Name the columns with data.text=… and data.label=….", file=name))
+        if split in ("train", "all"): raise _nothing_left(name, task)
         del frames[split]
         notes.append(f"{name}: the {split} split was left out, because none of its rows is complete.")
-    return frames, (*notes, *check_labels(pd.concat(frames.values()), label, name))
+    if task == "classification": notes += check_labels(pd.concat(frames.values()), needed[1], name)
+    return task, frames, tuple(notes)
 
-def _with_columns(table: Table, needed: tuple[str, str]) -> Table:
+def _nothing_left(name: str, task: str) -> DataError:
+    if task == "classification": return DataError(Problem("no row has both a text and a label", "Name the columns with data.text=… and data.label=….", file=name))
+    return DataError(Problem("no row is left that something could be learnt from", "Load it with data.bad_rows=error to see what is wrong with each.", file=name))
+
+def _with_columns(table: Table, needed: Sequence[str]) -> Table:
     for column in needed:
         if column not in table.columns: raise DataError(Problem("the column of the train split is missing here",
             f"{nearest(column, table.columns)} The columns are {', '.join(map(shown, table.columns))}.",
             file=table.file, field=column))
     return table
 
-# %% ../../nbs/14_data.load.ipynb #8eb8ff66
+# %% ../../nbs/14_data.load.ipynb #fbda88a9
 def load_data(
     recipe: Recipe | DataSpec,  # a recipe, or its data section
     source: object = None,  # overrides the recipe's: a path, hub id, DataFrame, datasets object, list of mappings, or {split: any of these}
 ) -> Dataset:
     "Train, valid and test rows from any source; every decision is among the `notes`, whatever is wrong is one `DataError`."
-    spec = recipe.data if isinstance(recipe, Recipe) else recipe
+    spec, task = (recipe.data, recipe.task) if isinstance(recipe, Recipe) else (recipe, "auto")
     source = spec.source if source is None else source
-    if isinstance(source, str) and source.startswith("builtin:"): return _builtin(source, spec)
+    if isinstance(source, str) and source.startswith("builtin:"): return _builtin(source, spec, task)
     tables, name, notes = _tables(source, spec)
-    frames, more = _rows(tables, spec, name)
+    task, frames, more = _rows(tables, spec, name, task)
     if list(frames) == ["train"]: frames = {"all": frames["train"]}  # train alone is the whole data, to be split here
-    return build_dataset(frames, spec, name, (*notes, *more))
+    return build_dataset(frames, spec, name, (*notes, *more), task)
 
-def _builtin(source: str, spec: DataSpec) -> Dataset:
+def _builtin(source: str, spec: DataSpec, task: str) -> Dataset:
     if source != "builtin:docstrings": raise DataError(Problem("there is no such built-in data",
         nearest(source, ["builtin:docstrings"]), field="data.source", value=source))
+    if task not in ("auto", "classification"): raise DataError(Problem(f"{source} holds labelled texts, and the task is {task}",
+        "Give data.source a file of your own, or take task=classification.", field="task"))
     from finetune_wb.data.docstrings import docstring_rows, library_versions
     read = ", ".join(f"{name} {version}" for name, version in library_versions().items())
     return build_dataset({"all": docstring_rows()}, spec, source, (f"Read from {read}.",))

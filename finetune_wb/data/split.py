@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SPLITS', 'Dataset', 'build_dataset']
 
-# %% ../../nbs/13_data.split.ipynb #401e15fd
+# %% ../../nbs/13_data.split.ipynb #f039d915
 import hashlib
 import json
 from collections import Counter
@@ -18,12 +18,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .copies import copy_groups, copy_key
+from .turns import joined
 from ..errors import DataError, Problems, nearest, plain, shown
 from ..recipe import DataSpec
 
 if TYPE_CHECKING: from pandas import DataFrame
 
-# %% ../../nbs/13_data.split.ipynb #569ecde2
+# %% ../../nbs/13_data.split.ipynb #cbd9910e
 SPLITS = ("train", "valid", "test")
 
 def _markdown(text: str) -> str:
@@ -33,14 +34,15 @@ def _markdown(text: str) -> str:
 @dataclass(frozen=True, eq=False)
 class Dataset:
     "Rows in three splits, and how they got there."
-    train: "DataFrame"  # columns text, label, origin; index 0..n-1
+    train: "DataFrame"  # columns text and label (or text; messages; messages, chosen, rejected) and origin; index 0..n-1
     valid: "DataFrame"  # for every choice made while training
     test: "DataFrame"  # read once, at the end
-    label_names: tuple[str, ...]  # the classes of train, sorted
-    fingerprint: str  # sha256 of text and label of all rows, in the order of the source
+    label_names: tuple[str, ...]  # the classes of train, sorted; () where rows have no labels
+    fingerprint: str  # sha256 of all rows but their origins, in the order of the source
     split_fingerprint: str  # sha256 of which rows are in which split
     notes: tuple[str, ...]  # decisions and oddities, a sentence each
     source: str  # file, hub id or kind of object
+    task: str = "classification"  # what the rows serve: a recipe's task, `auto` settled
 
     def development(self) -> "Dataset":
         "The same without test rows: all that training may see."
@@ -49,7 +51,8 @@ class Dataset:
     def _facts(self) -> list[tuple[str, str]]:
         names = [plain(name) for name in self.label_names]
         listed = ", ".join(names[:12]) + (f", … {len(names) - 12} more" if len(names) > 12 else "")
-        return [("source", self.source), *((split, f"{len(getattr(self, split)):,} rows") for split in SPLITS), (f"{len(names)} classes", listed),
+        learnt = (f"{len(names)} classes", listed) if names else ("task", self.task)
+        return [("source", self.source), *((split, f"{len(getattr(self, split)):,} rows") for split in SPLITS), learnt,
                 ("fingerprint", self.fingerprint[:16]), ("split", self.split_fingerprint[:16]), *(("note", note) for note in self.notes)]
 
     def _repr_markdown_(self) -> str:
@@ -103,16 +106,34 @@ def _deal(strata: dict[str, dict[int, int]], lots: dict[int, str], shares: dict[
         places.update(dict.fromkeys(left, "train"))
     return places
 
-# %% ../../nbs/13_data.split.ipynb #a68d898e
-def _groups(texts: list[str], labels: list[str], keys: list[str]) -> tuple[np.ndarray, list[str]]:
-    "Group of each row, and the classes whose near copies had to be parted."
-    groups = copy_groups(texts)
+# %% ../../nbs/13_data.split.ipynb #5b67372d
+def _prompts(rows: "DataFrame") -> list[str]:
+    "What each row answers, as a key for copies."
+    if "chosen" in rows: return [copy_key(joined(turns), digits=True) for turns in rows.messages]
+    def asked(turns): return turns[: max((i for i, turn in enumerate(turns) if turn["role"] == "assistant"), default=0)]
+    return [copy_key(joined(asked(turns)), digits=True) for turns in rows.messages]
+
+def _same_prompts_together(groups: np.ndarray, prompts: list[str]) -> np.ndarray:
+    "Groups joined where their rows share a prompt."
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+    _, group = np.unique(groups, return_inverse=True)
+    numbers: dict[str, int] = {}
+    prompt = np.array([numbers.setdefault(key, len(numbers)) for key in prompts]) + group.max() + 1
+    size = int(prompt.max()) + 1
+    return connected_components(coo_matrix((np.ones(len(group), bool), (group, prompt)), shape=(size, size)), directed=False)[1][group]
+
+# %% ../../nbs/13_data.split.ipynb #a8795144
+def _groups(texts: list[str], labels: list[str], keys: list[str], prompts: list[str] | None = None) -> tuple[np.ndarray, list[str]]:
+    "Group of each row, and the classes whose near copies had to be parted; rows that share a prompt never are."
+    def together(groups): return groups if prompts is None else _same_prompts_together(groups, prompts)
+    groups = together(copy_groups(texts))
     near = _strata(labels, groups)
     poor = {label for label in set(labels) if len(near.get(label, ())) < 3}
     parted = np.isin(groups, np.unique(groups[[label in poor for label in labels]]))
     numbers: dict[str, int] = {}
     exact = np.array([numbers.setdefault(key, len(numbers)) for key in keys]) + groups.max(initial=0) + 1
-    finer = np.where(parted, exact, groups)
+    finer = together(np.where(parted, exact, groups))
     after = _strata(labels, finer)
     return finer, sorted(label for label in poor if len(after.get(label, ())) > len(near.get(label, ())))
 
@@ -139,15 +160,17 @@ def _thinned(strata: list[tuple[str, str]], keys: list[str], quotas: dict, seed:
         kept += [*firsts, *(row for row in rows if row not in firsts)][: quotas[stratum]]
     return sorted(kept)
 
-# %% ../../nbs/13_data.split.ipynb #be1c5b6b
+# %% ../../nbs/13_data.split.ipynb #b255cfa9
+_NO_LABEL = ""  # the one class of rows without labels; a real label has something visible
 _TOO_FEW = "Add rows of it, merge it with another class, or leave it out."
 
 def _check_rows(rows: "DataFrame", given: set[str], source: str, problems: Problems) -> None:
     "Too few rows or classes; classes that train lacks; evaluation rows that are all copies of train rows."
     train = rows[rows.split.isin(["train", "all"])]
-    if len(train) < 3: problems.add(f"holds {len(train)} row{'s' * (len(train) != 1)}", "At least two classes with three rows each are needed; hundreds make a useful test.", file=source)
     known = sorted(set(train.label))
-    if len(known) == 1: problems.add(f"all {len(train)} rows have the same class", "Two classes are needed; is data.label the right column?", file=source, field="label", value=known[0])
+    needed = "three different rows" if known == [_NO_LABEL] else "two classes with three rows each"
+    if len(train) < 3: problems.add(f"holds {len(train)} row{'s' * (len(train) != 1)}", f"At least {needed} are needed; hundreds make a useful test.", file=source)
+    if len(known) == 1 and known != [_NO_LABEL]: problems.add(f"all {len(train)} rows have the same class", "Two classes are needed; is data.label the right column?", file=source, field="label", value=known[0])
     for split in sorted(given - {"train", "all"}):
         part = rows[rows.split == split]
         strange = part[~part.label.isin(known)]
@@ -182,7 +205,7 @@ def _check_groups(rows: "DataFrame", needed: int, problems: Problems) -> None:
         what = "the class has one row" if n == 1 else f"all {n} rows of the class have the same text"
         problems.add(f"{what}, which can't be both learnt and measured", _TOO_FEW, file=origin, field="label", value=label)
 
-# %% ../../nbs/13_data.split.ipynb #20d87b25
+# %% ../../nbs/13_data.split.ipynb #f1820725
 def _about_copies(rows: "DataFrame", parted: list[str], shares: dict) -> list[str]:
     notes, sizes = [], rows.group.value_counts()
     several = sizes[sizes > 1]
@@ -192,7 +215,8 @@ def _about_copies(rows: "DataFrame", parted: list[str], shares: dict) -> list[st
     for split, share in shares.items():
         realised = (rows.split == split).mean()
         if realised < share / 2: notes.append(f"{split} has {realised:.1%} of the rows rather than {share:.0%}: groups of near copies are too large for it and stay in train.")
-    if parted and shares:
+    if parted == [_NO_LABEL] and shares: notes.append("Nearly all rows are near copies of each other: only the same texts were kept together, and scores may flatter.")
+    elif parted and shares:
         notes.append(f"In {len(parted)} class{'es' * (len(parted) > 1)} ({_some(map(shown, parted))}) nearly all rows are near copies of each other: there only the same texts were kept together, and scores may flatter.")
     return notes
 
@@ -220,7 +244,7 @@ def _about_classes(rows: "DataFrame") -> list[str]:
         if few and split == "test": notes.append(f"{len(few)} of {len(counts)} classes have fewer than 5 test rows, so their scores say little: {_some(map(shown, few))}{', …' * (len(few) > 3)}.")
     return notes
 
-# %% ../../nbs/13_data.split.ipynb #04611108
+# %% ../../nbs/13_data.split.ipynb #3b8bdb32
 def _thin(rows: "DataFrame", spec: DataSpec, source: str, problems: Problems) -> tuple["DataFrame", list[str]]:
     "At most `max_rows` rows."
     if spec.max_rows is None or len(rows) <= spec.max_rows: return rows, []
@@ -231,7 +255,7 @@ def _thin(rows: "DataFrame", spec: DataSpec, source: str, problems: Problems) ->
         problems.add(f"leaves fewer than three rows for each of {len(set(rows.label))} classes", f"Set it to {sum(min(3, n) for n in counts.values())} or more, or to null.", field="data.max_rows", value=spec.max_rows)
         return rows, []
     kept = rows.iloc[_thinned(strata, rows.key.tolist(), quotas, spec.seed)].reset_index(drop=True)
-    return kept, [f"data.max_rows kept {len(kept)} of {len(rows)} rows, each class in proportion."]
+    return kept, [f"data.max_rows kept {len(kept)} of {len(rows)} rows{', each class in proportion' * (set(rows.label) != {_NO_LABEL})}."]
 
 def _placed(rows: "DataFrame", shares: dict[str, float], seed: int) -> list[str]:
     "The split of each row."
@@ -245,33 +269,49 @@ def _placed(rows: "DataFrame", shares: dict[str, float], seed: int) -> list[str]
         places[min(part.group[part.label == label], key=lots.get)] = "train"
     return [places.get(group, split) if split == "train" else split for group, split in zip(groups.tolist(), rows.split)]
 
-# %% ../../nbs/13_data.split.ipynb #0ea4ba84
+# %% ../../nbs/13_data.split.ipynb #d059ef60
+def _one_frame(splits: "dict[str, DataFrame]", columns: list[str]) -> "DataFrame":
+    "All rows, with what the steps need: split, text, label and key."
+    import pandas as pd
+    rows = pd.concat([part[[*columns, "origin"]].assign(split=split) for split, part in splits.items()], ignore_index=True)
+    turns = [column for column in columns if column in ("messages", "chosen", "rejected")]
+    if turns: rows["text"] = ["\n".join(map(joined, row)) for row in zip(*(rows[column] for column in turns))]
+    if "label" not in columns: rows["label"] = _NO_LABEL
+    rows["key"] = [copy_key(text, digits=True) for text in rows.text]
+    return rows
+
+# %% ../../nbs/13_data.split.ipynb #4becad52
 def build_dataset(
-    splits: "dict[str, DataFrame]",  # {"all": rows}, or train and perhaps valid and test; columns text, label, origin
+    splits: "dict[str, DataFrame]",  # {"all": rows}, or train and perhaps valid and test; columns as in `Dataset`
     spec: DataSpec,  # valid_fraction, test_fraction, max_rows and seed count here
     source: str,  # what messages call the data
     notes: tuple[str, ...] = (),  # what reading already noted
+    task: str = "classification",  # what the rows serve
 ) -> Dataset:
     "Rows as a `Dataset`: split where no split came with them. Raises `DataError` with all that makes them useless."
-    import pandas as pd
-    rows = pd.concat([part[["text", "label", "origin"]].assign(split=split) for split, part in splits.items()], ignore_index=True)
-    rows["key"] = [copy_key(text, digits=True) for text in rows.text]
-    fingerprint, given = _digest(zip(rows.text, rows.label)), set(rows.split)
+    labelled = task == "classification"
+    columns = ["text", "label"] if labelled else [column for column in next(iter(splits.values())).columns if column != "origin"]
+    rows = _one_frame(splits, columns)
+    def digest(rows, *before): return _digest(zip(*(rows[column] for column in (*before, *columns))))
+    fingerprint, given = digest(rows), set(rows.split)
     shares = {split: share for split, share in (("test", spec.test_fraction), ("valid", spec.valid_fraction)) if split not in given}
     problems = Problems(DataError)
     if sum(shares.values()) >= 1: problems.add("valid_fraction and test_fraction leave no rows to train on", "Make their sum less than 1.", field="data.valid_fraction", value=spec.valid_fraction)
     _check_rows(rows, given, source, problems)
-    found = _check_contradictions(rows, source, problems)
+    found = _check_contradictions(rows, source, problems) if labelled else []
     rows["split"] = rows.split.replace("all", "train")
     if "test" in shares and rows.label[rows.split == "train"].nunique() > 1: _check_groups(rows[rows.split == "train"], 2, problems)
     rows, thinned = _thin(rows, spec, source, problems)
     problems.check()
-    rows["group"], parted = _groups(rows.text.tolist(), rows.label.tolist(), rows.key.tolist())
+    prompts = _prompts(rows) if "messages" in rows else None
+    rows["group"], parted = _groups(rows.text.tolist(), rows.label.tolist(), rows.key.tolist(), prompts)
     rows["split"] = _placed(rows, shares, spec.seed)
+    few = "Give at least one class three different texts" if labelled else "Give at least three different rows"
     for split in SPLITS:
-        if not (rows.split == split).any(): problems.add(f"no rows are left for {split}", "Give at least one class three different texts, or give this split yourself.", file=source)
+        if not (rows.split == split).any(): problems.add(f"no rows are left for {split}", f"{few}, or give this split yourself.", file=source)
     problems.check()
-    found += thinned + _about_copies(rows, parted, shares) + _about_leaks(rows, given) + _about_classes(rows)
-    parts = {split: rows.loc[rows.split == split, ["text", "label", "origin"]].reset_index(drop=True) for split in SPLITS}
-    placed = _digest((split, text, label) for split in SPLITS for text, label in zip(parts[split].text, parts[split].label))
-    return Dataset(**parts, label_names=tuple(sorted(set(parts["train"].label))), fingerprint=fingerprint, split_fingerprint=placed, notes=(*notes, *found), source=source)
+    found += thinned + _about_copies(rows, parted, shares) + _about_leaks(rows, given) + (_about_classes(rows) if labelled else [])
+    parts = {split: rows.loc[rows.split == split, [*columns, "origin"]].reset_index(drop=True) for split in SPLITS}
+    placed = digest(rows.iloc[np.argsort(rows.split.map(SPLITS.index), kind="stable")], "split")
+    names = tuple(sorted(set(parts["train"].label))) if labelled else ()
+    return Dataset(**parts, label_names=names, fingerprint=fingerprint, split_fingerprint=placed, notes=(*notes, *found), source=source, task=task)

@@ -5,17 +5,18 @@
 # %% auto #0
 __all__ = ['TASKS', 'Classification', 'task_for']
 
-# %% ../../nbs/31_tasks.classification.ipynb #3d253135
+# %% ../../nbs/31_tasks.classification.ipynb #4d19a84f
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
+from ..errors import Problem, RecipeError
 from ..models.load import load_encoder, pooling_of
 from ..recipe import Recipe
 from .metrics import quick_metrics
 
-# %% ../../nbs/31_tasks.classification.ipynb #4ed59906
+# %% ../../nbs/31_tasks.classification.ipynb #3cb69db0
 @dataclass(frozen=True)
 class Classification:
     "One label for each text."
@@ -53,5 +54,8 @@ class Classification:
 TASKS = {"classification": Classification}
 
 def task_for(recipe: Recipe, label_names: tuple[str, ...]):
-    "The recipe's task; `auto` has been settled by the columns, and classification is what they can say so far."
-    return TASKS["classification" if recipe.task == "auto" else recipe.task](label_names)
+    "The recipe's task; `auto` has been settled by the columns: rows with labels are classified. A `RecipeError` names the tasks that train where it is none of them."
+    task = recipe.task if recipe.task != "auto" else "classification" if label_names else None
+    if task in TASKS: return TASKS[task](label_names)
+    raise RecipeError(Problem("rows without labels can be loaded and looked at (`ftwb data`), and do not train yet",
+        f"The tasks that train: {', '.join(TASKS)}.", field="task", value=recipe.task))
