@@ -1,5 +1,6 @@
 """Fixtures that several test files share: small real models, built once a session."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -85,6 +86,20 @@ def build_tiny_model(kind: str, folder: Path, **config) -> Path:
         transformers.utils.logging.enable_progress_bar()
     tokenizer.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def quick_garbage():
+    """accelerate collects garbage at the start of each training; what the libraries hold is none, and looking through it takes half of a tiny training."""
+    import peft  # noqa: F401
+    import transformers.models.bert.modeling_bert  # noqa: F401
+
+    import finetune_wb.training.train
+    import finetune_wb.training.trainer  # noqa: F401
+
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,5 @@
 """A run that was interrupted goes on to the same bits, or says why it can't; what is damaged, mixed up or from elsewhere is never trained from."""
 
-import gc
 import json
 import math
 import os
@@ -18,6 +17,7 @@ from finetune_wb.recipe import load_recipe
 from finetune_wb.run import Run, create_run, hold, read_json, write_json
 from finetune_wb.training.checkpoints import MANIFEST, PARTS, check, checkpoint_name, checkpoints, commit, newest_whole
 
+pytestmark = pytest.mark.usefixtures("quick_garbage")
 METHODS = {"full": {"name": "full", "probe_first": False}, "lora": {"name": "lora", "probe_first": False, "lora_dropout": 0.1}}
 SPEC = {"num_train_epochs": 2.0, "learning_rate": 3e-4, "metric_for_best_model": "loss", "logging_steps": 4, "evals_per_epoch": 2, "early_stopping_patience": None, "gradient_accumulation_steps": 1}
 STEPS = 12  # of them every third is evaluated
@@ -53,11 +53,7 @@ def base(tmp_path_factory):
     """A model folder of this module's own, which its recipes name."""
     from conftest import build_tiny_model
 
-    import finetune_wb.training.trainer  # noqa: F401
-
-    gc.freeze()  # accelerate collects garbage at the start of each training; what the libraries hold is none
-    yield build_tiny_model("bert", tmp_path_factory.mktemp("base") / "bert")
-    gc.unfreeze()
+    return build_tiny_model("bert", tmp_path_factory.mktemp("base") / "bert")
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ from finetune_wb.errors import RecipeError, RunError
 from finetune_wb.run import Run, create_run
 from finetune_wb.training.checkpoints import checkpoints, copy_start
 
+pytestmark = pytest.mark.usefixtures("quick_garbage")
 RECIPE = {**SPEC, "logging_steps": 1}
 
 
@@ -322,12 +323,33 @@ def test_a_clone_starts_with_its_parents_weights_and_a_schedule_of_its_own(base,
     assert first["valid_loss"] == at[step]["valid_loss"] != at[0]["valid_loss"] and first["step"] == 0
     rates, alone = ({event["step"]: event["learning_rate"] for event in run.history() if "learning_rate" in event} for run in (child, whole))
     assert rates == {step: pytest.approx(rate * 1e-3 / 3e-4) for step, rate in alone.items()}
-    assert child.record["start"] == {"run": "parent", "step": step} and child.state == "finished"
+    assert child.record["start"] == {"run": "parent", "step": step} and child.state == "finished" and not (child.folder / "start").exists()
     with pytest.raises(RunError, match="can't start from the weights it was given"):
         other = create_run(child.recipe, tmp_path, "other")
         for name in ("rows.parquet", "data.json", "start.json"):
             shutil.copyfile(child.folder / name, other.folder / name)
         train(other)
+
+
+def test_a_clone_that_is_interrupted_goes_on_from_its_own_checkpoint(base, tmp_path, monkeypatch):
+    import shutil
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        interrupt(patch, 8)
+        train(recipe_for(base, METHODS["full"], **RECIPE), ROWS, tmp_path, "parent")
+    children = []
+    for place in ("a", "b"):
+        child = create_run(recipe_for(base, METHODS["full"], **{**RECIPE, "learning_rate": 1e-3}), tmp_path / place, "child")
+        for name in ("rows.parquet", "data.json"):
+            shutil.copyfile(tmp_path / "parent" / name, child.folder / name)
+        copy_start(tmp_path / "parent" / "checkpoints" / "step-000006", child)
+        children.append(child)
+    train(children[0])
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        interrupt(patch, 8)
+        train(children[1])
+    (children[1].folder / "start" / "weights.safetensors").write_bytes(b"needed no more")
+    assert same(train(children[1]), children[0])
 
 
 def test_a_clone_of_another_method_says_that_the_weights_do_not_fit(base, tmp_path, monkeypatch):

@@ -16,6 +16,7 @@ from finetune_wb.errors import DataError, ModelError, RecipeError, RunError, Tra
 from finetune_wb.recipe import load_recipe
 from finetune_wb.run import Run
 
+pytestmark = pytest.mark.usefixtures("quick_garbage")
 WORDS = "array frame model layer tensor value figure axis library index computes returns sorted".split()
 KEYS = {"animal": ["cat", "dog", "bird"], "colour": ["red", "green", "blue"], "number": ["one", "two", "three"]}
 METHODS = ("probe", "last_layers", "full", "lora")

@@ -16,13 +16,14 @@ from ..machine import device
 from ..recipe import TrainSpec
 from ..tasks.metrics import METRICS
 
-# %% ../../nbs/41_training.arguments.ipynb #5dad6d3b
+# %% ../../nbs/41_training.arguments.ipynb #f7954c2b
 _OURS = {"output_dir": "the run folder", "hub_token": "the environment (HF_TOKEN)", "push_to_hub": "the run folder", "report_to": "train.report_to",
          "per_device_train_batch_size": "train.tokens_per_batch", "use_cpu": "the machine", "dataloader_pin_memory": "the machine",
          "warmup_steps": "train.warmup_ratio", "greater_is_better": "train.metric_for_best_model", "disable_tqdm": "this project's own bar",
          **dict.fromkeys(("eval_strategy", "eval_steps"), "train.evals_per_epoch"),
          "save_strategy": "train.save_steps", "auto_find_batch_size": "train.tokens_per_batch",
          **dict.fromkeys(("save_only_model", "load_best_model_at_end", "resume_from_checkpoint", "enable_jit_checkpoint"), "the run folder"),
+         **dict.fromkeys(("deepspeed", "fsdp", "fsdp_config"), "this project's checkpoints, which are those of one process"),
          **dict.fromkeys(("remove_unused_columns", "label_names", "logging_nan_inf_filter", "include_num_input_tokens_seen", "logging_first_step",
                           "logging_strategy", "ignore_data_skip", "restore_callback_states_from_checkpoint", "eval_on_start", "eval_delay"), "this project's loop")}
 

@@ -106,21 +106,21 @@ def _record(recipe: Recipe, data: Dataset, source: ModelSource, settings: dict, 
             "data": {"source": data.source, "rows": counts, "classes": list(data.label_names), "fingerprint": data.fingerprint,
                      "split_fingerprint": data.split_fingerprint, "notes": list(data.notes), "cut": cut}}
 
-# %% ../../nbs/44_training.train.ipynb #972bc65d
+# %% ../../nbs/44_training.train.ipynb #906c999c
 def _facts(job: Job, run: Run) -> dict:
     "What pins a run, for its record and for the manifest of each of its checkpoints."
     return {"recipe": sha256_of(run.folder / "recipe.yaml"), "data": job.data.fingerprint, "split": job.data.split_fingerprint, "model": job.source.sha256 or job.source.commit}
 
 def _check_same(run: Run, facts: dict) -> None:
     "Raises `RunError` with everything that changed since the run began."
-    began, problems = {**run.record["facts"], "run": run.record["run"]}, Problems(RunError)
+    began, problems = {**run.record.get("facts", {}), "run": run.record.get("run")}, Problems(RunError)
     back = {"recipe": f"Put it back, or start another run with the change from this one's weights: `ftwb clone {run.id} field=value`.",
             "run": "Give the folder its name back, or start another run from its weights: `ftwb clone`.",
             "model": "Bring those weights back, or train another run.", "data": "Bring those rows back, or train another run: a clone needs the same rows as well."}
     words = {"recipe": "recipe.yaml was edited since this run began", "run": f"this run began under the name {began['run']}", "model": "the base model's weights are not those this run began with",
              "data": "the rows are not those this run began with", "split": "the split of the rows is not the one this run began with"}
     for name, value in {**facts, "run": run.id}.items():
-        if value != began[name]: problems.add(words[name], back.get(name, back["data"]), file=str(run.folder))
+        if value != began.get(name): problems.add(words[name], back.get(name, back["data"]), file=str(run.folder))
     problems.check()
 
 _MATTER = ("torch", "transformers", "peft", "accelerate", "tokenizers", "numpy")  # packages whose version can change a number
@@ -158,7 +158,7 @@ def _probe(job: Job, model, task, run: Run, facts: dict, tick: Callable) -> tupl
     fitted = read_manifest(folder)
     return fitted["values"], fitted["cost"]
 
-# %% ../../nbs/44_training.train.ipynb #31831b7d
+# %% ../../nbs/44_training.train.ipynb #d3f551d2
 def _room(run: Run, model, keep: int) -> None:
     from finetune_wb.training.weights import moving
     moved = sum(value.numel() * value.element_size() for value in moving(model).values())
@@ -184,7 +184,6 @@ def _model(job: Job, run: Run, live) -> tuple:
     if recipe.method.name == "probe" or recipe.method.probe_first: result["probe"], cost["probe"] = _probe(job, model, task, run, live.facts, tick)
     with quiet(): model = apply_method(model, recipe.method)
     result["trainable"], result["parameters"] = trainable(model)
-    _load_start(run, model, live.facts)
     return model, task, result, cost
 
 def _learn(job: Job, run: Run, live, resume_from: Path | None) -> dict:
@@ -197,6 +196,7 @@ def _learn(job: Job, run: Run, live, resume_from: Path | None) -> dict:
     set_seed(spec.seed)
     run.log.write("state", state="running", stage="probe")
     model, task, result, cost = _model(job, run, live)
+    if resume_from is None: _load_start(run, model, live.facts)
     _room(run, model, spec.save_total_limit)
     if job.recipe.method.name != "probe":
         arguments = training_arguments(spec, run.checkpoints, settings["learning_rate"], settings["bf16"], settings["device"], len(_batches(job)))
@@ -248,7 +248,7 @@ def _again(run: Run) -> tuple[Job, dict, Path | None]:
     for name, reason in skipped: alert(run, f"checkpoint {name} was skipped: {reason}", f"It was set aside as broken-{name}-…; the run goes on from {checkpoint.name if checkpoint else 'the beginning'}.")
     return job, facts, checkpoint
 
-# %% ../../nbs/44_training.train.ipynb #8da10384
+# %% ../../nbs/44_training.train.ipynb #7e6ca944
 def _end(run: Run, state: str, reason: str = "", **told) -> None:
     "Writes how the run ended, as far as the disk still takes it."
     with suppress(OSError): run.log.write("state", state=state, **({"reason": reason} if reason else {}))
@@ -262,7 +262,8 @@ def _finished(run: Run, live, outcome: dict) -> None:
     write_json(run.folder / "record.json", {**run.record, **outcome})
     _end(run, "finished", f"stopped on request at step {tuned['steps']} of {tuned['of']}" if stopped else "")
     live.desk.control.close("the run has ended", done=("stop",))
-    if not stopped: shutil.rmtree(run.checkpoints, ignore_errors=True)  # the best of them is model/ now
+    if stopped: return
+    for name in ("checkpoints", "start"): shutil.rmtree(run.folder / name, ignore_errors=True)  # the best of them is model/ now
 
 def _failed(run: Run, job: Job, live, error: BaseException) -> None:
     "Writes how a run ended that did not finish; raises what has to be raised, or nothing."

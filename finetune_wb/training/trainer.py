@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Live', 'RunCallback', 'ResumableTrainer', 'BudgetTrainer', 'fine_tune']
 
-# %% ../../nbs/42_training.trainer.ipynb #41250196
+# %% ../../nbs/42_training.trainer.ipynb #40a5298f
 import errno
 import math
 import os
@@ -24,7 +24,7 @@ from ..errors import Problem, RunError, TrainingError
 from ..progress import Progress
 from ..recipe import TrainSpec
 from ..run import Run, read_json, write_json
-from .checkpoints import PARTS, alert, check, checkpoint_name, checkpoints, commit, rotate, set_aside
+from .checkpoints import PARTS, alert, check, checkpoint_name, checkpoints, commit, flush, rotate, set_aside
 from .encode import Encoded, TokenBudgetSampler
 from .requests import Clock, Desk
 from .weights import load_moving, save_moving
@@ -138,7 +138,7 @@ class _Finite(_Measured):
             self.live.run.log.write("alert", step=self.step, severity="error", message=problem.what, cure=problem.fix)
             raise TrainingError(problem)
 
-# %% ../../nbs/42_training.trainer.ipynb #f666deda
+# %% ../../nbs/42_training.trainer.ipynb #dd2aa903
 def _reason(error: Exception, part: Path) -> Exception:
     "PyTorch says of a full disk that a position was unexpected."
     full = not isinstance(error, OSError) and shutil.disk_usage(part.parent).free < 1_000_000
@@ -179,6 +179,7 @@ class ResumableTrainer(_Finite):
         part = folder.with_name(folder.name + ".part")
         try:
             self._write(part)
+            flush(self.live.run.log.path)  # the curve up to here is on the disk before the weights that it tells of
             manifest = commit(part, folder, step=self.step, run=self.live.run.id, **self.live.facts)
         except (OSError, RuntimeError, SafetensorError) as error:
             error = _reason(error, part)
