@@ -285,8 +285,8 @@ def test_of_many_at_once_exactly_one_gets_the_run(runs_dir, how):
 
 
 def test_rows_in_memory_are_checked_at_once_and_nothing_is_left(tiny_model, runs_dir):
-    with pytest.raises(DataError, match="label"):
-        launch(endless(tiny_model("bert")), [{"text": "a"}], runs_dir, "one")
+    with pytest.raises(DataError, match="not a mapping"):
+        launch(endless(tiny_model("bert")), [3], runs_dir, "one")
     assert not runs_dir.exists()
 
 
