@@ -1,11 +1,14 @@
 """Tokens of eight kinds of causal model: what is trained, by planted truth; and what plain tools do with the same rows."""
 
+import re
+
 import pytest
 from causal_models import KINDS, causal_model, causal_tokens  # noqa: F401
 
 from finetune_wb.errors import DataError, ModelError
 from finetune_wb.training.templates import TEMPLATES, fitting_templates, with_template
 from finetune_wb.training.tokens import encode_messages, encode_text
+from finetune_wb.training.tokenview import tokens
 
 ANSWERS = ("two  rows: 1, 22", "Né 😀 ok")
 TALK = [{"role": "system", "content": "Be good."}, {"role": "user", "content": "reads the file?"}, {"role": "assistant", "content": ANSWERS[0]},
@@ -198,3 +201,33 @@ def test_a_tokenizer_with_its_own_truncation_and_padding_is_not_believed(causal_
     tokenizer.backend_tokenizer.enable_truncation(5)
     tokenizer.backend_tokenizer.enable_padding(length=64)
     assert encode_messages(tokenizer, [SHORT], 99).rows[0].ids.tolist() == causal_tokens("llama").apply_chat_template(SHORT)["input_ids"]
+
+
+# ------------------------------------------------------------------ the view
+HOSTILE = "</span><script>alert(1)</script> \x1b[31m \u202e é 日本 😀  \n\n\t<b>&amp;</b>"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_view_shows_every_character_once(kind, tokenizer_of):
+    tokenizer = tokenizer_of(kind)
+    talk = [{"role": "user", "content": HOSTILE}, {"role": "assistant", "content": f"rows {HOSTILE} end"}]
+    view = tokens(encode_messages(tokenizer, [talk], 999).rows[0])
+    seen = "".join(view.texts)
+    assert seen.replace(" ", "") == tokenizer.apply_chat_template(talk, tokenize=False).replace(" ", "")  # SentencePiece adds spaces of its own
+    assert view.states.count("trained") == view.row.trained.sum() and "\x1b" not in str(view) and "\u202e" not in str(view)
+
+
+def test_a_strangers_markup_is_text_in_the_view(causal_tokens):  # noqa: F811
+    talk = [{"role": "user", "content": HOSTILE}, {"role": "assistant", "content": "two"}]
+    row = encode_messages(causal_tokens("llama"), [{"messages": talk, "origin": "<img src=x>.csv:3"}], 60).rows[0]
+    page = tokens(row)._repr_html_()
+    assert "<script" not in page and "<img" not in page and "\x1b" not in page and "\u202e" not in page and "&lt;img src=x&gt;.csv:3" in page
+    tags = {tag.split()[0] for tag in re.findall(r"<(/?\w+)", page)}
+    assert tags == {t for name in ("style", "div", "header", "b", "span", "pre", "i") for t in (name, "/" + name)}
+    assert page.count('class="cut') == row.cut + 1 and "⏎" in page  # and once in the key
+
+
+def test_long_rows_are_shown_in_part(causal_tokens):  # noqa: F811
+    row = encode_text(causal_tokens("gpt2"), ["two " * 300], 999).rows[0]
+    view, more = tokens(row, limit=100), f"… {len(row.ids) - 100} more tokens"
+    assert view._repr_html_().count('<span class="trained" title') == 100 and more in view._repr_html_() and more in str(view)
