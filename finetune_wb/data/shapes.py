@@ -115,7 +115,7 @@ def _one_column(table: Table, spec: DataSpec, task: str, part: str, problems: Pr
         fix = f"The columns are {', '.join(map(shown, table.columns))}: name it with data.{part}=…" + (f", or take task={others[0]}, which fits." if others else ".")
         problems.add(f"no column is the {part}, which the task {task} needs", fix, file=table.file, field=f"data.{part}")
 
-# %% ../../nbs/11_data.shapes.ipynb #cb2455a2
+# %% ../../nbs/11_data.shapes.ipynb #1e879b82
 def _turns_in(value: object) -> list:
     "The turns of a cell as they stand there; none where it isn't a list of objects."
     turns, _ = raw_turns(value, "")
@@ -131,12 +131,18 @@ def _pairs(table: Table, columns: dict[str, str]) -> tuple[bool, bool]:
     turns = next((found for cell in cells if (parsed or not isinstance(cell, str)) and (found := _turns_in(cell))), [])
     return parsed, any(turn.get("role", turn.get("from")) in ("user", "human") for turn in turns)
 
+def _check_verdicts(table: Table, spec: DataSpec, problems: Problems) -> None:
+    "A column that says which answers are good must not go unread: half of them would be taught as if they were good."
+    for column in table.columns if not spec.completion else ():
+        if normal_name(column) != "label" or not {str(value).lower() for value in table.column(column)} <= {"true", "false"}: continue
+        problems.add("true and false beside an answer say which answers are good (KTO data), and every answer would be learnt", "Keep the good rows, or say data.completion=… to learn all of them.", file=table.file, field=column)
+
 def _check_prompt(table: Table, spec: DataSpec, columns: dict[str, str], whole: bool, problems: Problems) -> None:
     if whole and spec.prompt: problems.add("the conversations in chosen and rejected bring their prompt along", "Leave the field out.", file=table.file, field="data.prompt", value=spec.prompt)
     if not whole and "prompt" not in columns: problems.add("chosen and rejected are answers, and no column is the prompt",
         f"The columns are {', '.join(map(shown, table.columns))}: name it with data.prompt=…, or write whole conversations.", file=table.file, field="data.prompt")
 
-# %% ../../nbs/11_data.shapes.ipynb #3013f079
+# %% ../../nbs/11_data.shapes.ipynb #a70da573
 def find_shape(
     table: Table,  # what a reader returned
     spec: DataSpec,  # the columns it names; None detects them
@@ -149,6 +155,7 @@ def find_shape(
     problems.check()
     if task == "preference": parsed, whole = _pairs(table, columns)
     columns |= {part: column for part in _TAKES[task] if not (whole and part == "prompt") and (column := _one_column(table, spec, task, part, problems))}
+    if task == "instruction": _check_verdicts(table, spec, problems)
     if task == "preference" and not problems.count: _check_prompt(table, spec, columns, whole, problems)
     problems.check()
     main = columns[_NEEDS[task][-1]]

@@ -57,7 +57,7 @@ def plain_json(
     "`value` with nothing but what JSON has: arrays are lists, the rest that JSON can't spell is text."
     return json.loads(json.dumps(value, default=lambda thing: thing.tolist() if hasattr(thing, "tolist") else str(thing)))
 
-# %% ../../nbs/10_data.turns.ipynb #6b729ec7
+# %% ../../nbs/10_data.turns.ipynb #257b6efa
 def _turn(raw: object, field: str, sharegpt: bool) -> tuple[dict, list[Problem]]:
     who, what = ("from", "value") if sharegpt else ("role", "content")
     if not isinstance(raw, Mapping): return {}, [Problem("the turn is not an object", f'Write it as {{"{who}": "…", "{what}": "…"}}.', field=field, value=raw)]
@@ -67,6 +67,7 @@ def _turn(raw: object, field: str, sharegpt: bool) -> tuple[dict, list[Problem]]
         turn["content"], (turn["tool_calls"], found) = "", _called(raw.get("value"), f"{field}.value")
         return turn, found
     if turn.get("tool_calls") and role == "assistant" and (turn["content"] is None or turn["content"] == ""): turn["content"] = ""
+    elif what not in raw and problems: pass  # the other notation, or something else altogether: once is enough
     elif problem := text_problem(turn["content"], "the content", f"{field}.{what}"): problems.append(problem)
     if turn.get("tool_calls") and role in ("system", "user", "tool"): problems.append(Problem(f"a {role} turn calls a tool", "Only the assistant calls tools.", field=f"{field}.tool_calls"))
     return turn, problems
