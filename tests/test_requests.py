@@ -400,3 +400,29 @@ def test_a_run_id_is_taken_up_by_name_and_a_recipe_by_its_path(base, tmp_path):
     with pytest.raises(RecipeError, match="no such file"):
         train("missing.yaml", runs_dir=tmp_path)
     assert run.state == "finished"
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_a_clone_of_a_finished_run_starts_with_its_best_weights(base, tmp_path, monkeypatch, method):
+    from finetune_wb.training import launch
+
+    parent = train(recipe_for(base, METHODS[method], **RECIPE), ROWS, tmp_path, "one")
+    monkeypatch.setattr(launch, "_start", lambda run, queue: None)  # trained here instead
+    child = launch.clone(parent, "train.learning_rate=1e-4", run_id="two")
+    assert train(child).state == "finished"
+    best, start = (run.record["result"]["fine_tune"] for run in (parent, child))
+    assert start["start"] == best["best"], "the first look at valid is the parent's best"
+    assert child.record["start"] == {"run": "one", "step": best["best_step"]}
+
+
+def test_a_stopped_run_that_was_measured_is_not_trained_on_by_any_door(asked):
+    from finetune_wb.run import write_json
+    from finetune_wb.training.launch import resume
+
+    run = asked({3: [("stop", {})]})
+    run.evaluation.mkdir()
+    write_json(run.evaluation / "verdict.json", {})
+    for door in (train, resume):
+        with pytest.raises(RunError, match="measured on its test rows"):
+            door(run)
+    assert run.state == "finished" and not (run.folder / "supervisor.json").exists()

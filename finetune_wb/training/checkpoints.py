@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MANIFEST', 'PARTS', 'flush', 'commit', 'read_manifest', 'check', 'checkpoint_name', 'checkpoints', 'set_aside',
-           'newest_whole', 'alert', 'rotate', 'sweep', 'copy_start', 'check_room']
+           'newest_whole', 'alert', 'rotate', 'sweep', 'copy_start', 'check_open', 'check_room']
 
 # %% ../../nbs/41_training.checkpoints.ipynb #9c832620
 import hashlib
@@ -145,22 +145,31 @@ def sweep(run: Run) -> None:
         if path.suffix == ".old" and not path.with_suffix("").exists(): os.rename(path, path.with_suffix(""))  # killed between two renames
         else: shutil.rmtree(path)
 
-# %% ../../nbs/41_training.checkpoints.ipynb #84cbe4d8
+# %% ../../nbs/41_training.checkpoints.ipynb #e11c1e09
 def copy_start(
-    checkpoint: Path,  # of the parent
+    weights: Path,  # a checkpoint of the parent, or its `model`
     run: Run,  # new; training begins with these weights
+    facts: dict | None = None,  # of a model, whose manifest has none: run, step, data, split, model
 ) -> None:
-    "Copies the weights of `checkpoint` into `run`. Raises `RunError` where they are not whole."
-    parent = checkpoint.parent.parent.name
-    if reason := check(checkpoint, PARTS): raise RunError(Problem(f"can't be started from: {reason}", "Choose another step.", file=f"{parent}/checkpoints/{checkpoint.name}"))
-    manifest = read_manifest(checkpoint)
+    "Copies the weights in `weights` into `run`. Raises `RunError` where they are not whole."
+    if reason := check(weights, () if facts else PARTS): raise RunError(Problem(f"can't be started from: {reason}", "Choose another step.", file=str(weights)))
+    manifest = read_manifest(weights)
+    names = [name for name in manifest["files"] if name.endswith(".safetensors")]
     part = run.folder / "start.part"
     part.mkdir(exist_ok=True)  # another checkpoint was tried before, and rotated away
-    shutil.copyfile(checkpoint / PARTS[0], part / PARTS[0])
-    facts = {name: manifest[name] for name in ("run", "step", "data", "split", "model") if name in manifest}
+    for name in names: shutil.copyfile(weights / name, part / name)
+    known = {**manifest, **(facts or {})}
+    facts = {name: known[name] for name in ("run", "step", "data", "split", "model") if name in known}
     copied = commit(part, run.folder / "start", **facts)["files"]
-    if copied[PARTS[0]] != manifest["files"][PARTS[0]]: raise RunError(Problem("the copy differs from the checkpoint", "Try again; the disk may be failing.", file=str(run.folder)))
+    if any(copied[name] != manifest["files"][name] for name in names): raise RunError(Problem("the copy differs from the original", "Try again; the disk may be failing.", file=str(run.folder)))
     write_json(run.folder / "start.json", {name: facts[name] for name in ("run", "step")})
+
+def check_open(run: Run) -> None:
+    "Raises `RunError` where nothing is left to train, or where training on would make a verdict untrue."
+    if run.state != "finished": return
+    clone = f"Go on from its weights in another run: `ftwb clone {run.id} field=value`."
+    if run.record.get("result", {}).get("fine_tune", {}).get("ended") != "request": raise RunError(Problem("this run has finished", clone, file=str(run.folder)))
+    if (run.evaluation / "verdict.json").exists(): raise RunError(Problem("this run was stopped and then measured on its test rows, which is done once", clone, file=str(run.folder)))
 
 # %% ../../nbs/41_training.checkpoints.ipynb #55455be6
 def check_room(

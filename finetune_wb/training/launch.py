@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['launch', 'attach', 'resume', 'clone']
 
-# %% ../../nbs/45_training.launch.ipynb #8686515e
+# %% ../../nbs/45_training.launch.ipynb #ac1dfd48
 import os
 import shutil
 import subprocess
@@ -19,7 +19,7 @@ from ..errors import Problem, RecipeError, RunError
 from ..process import process_now
 from ..recipe import Recipe, load_recipe, override
 from ..run import ENDED, Run, create_run, hold, open_run, runs, write_json
-from .checkpoints import checkpoint_name, checkpoints, copy_start
+from .checkpoints import check_open, checkpoint_name, checkpoints, copy_start
 
 # %% ../../nbs/45_training.launch.ipynb #6213487e
 _SESSION = {"creationflags": 0x00000208} if os.name == "nt" else {"start_new_session": True}  # detached, in a group of its own
@@ -83,7 +83,7 @@ def attach(
     if found is None: raise RunError(Problem("no run is going on", "Name the one you mean, or `launch` one."))
     return found
 
-# %% ../../nbs/45_training.launch.ipynb #0fdbe399
+# %% ../../nbs/45_training.launch.ipynb #7accc965
 def resume(
     run: str | Path | Run,  # paused, stopped, failed, killed, or never begun
     runs_dir: str | Path | None = None,
@@ -91,36 +91,37 @@ def resume(
 ) -> Run:
     "Goes on with a run in a process of its own and returns at once. Raises `RunError` where it has finished or goes on already."
     run = open_run(run, runs_dir)
-    if run.state == "finished" and not _was_stopped(run): raise RunError(Problem("it has finished", "There is nothing left to do: evaluate it, or launch another.", file=str(run.folder)))
+    check_open(run)
     if run.state == "paused": request(run, "resume")
     else:
         with _written(run): _start(run, queue)
     return run
 
-
-def _was_stopped(run: Run) -> bool:
-    "Whether it finished because somebody asked it to stop; its checkpoints are still there."
-    return run.record.get("result", {}).get("fine_tune", {}).get("ended") == "request"
-
-# %% ../../nbs/45_training.launch.ipynb #0af1292a
+# %% ../../nbs/45_training.launch.ipynb #2429f25f
 def _start_from(parent: Run, child: Run, step: int | None) -> None:
     "Gives `child` the weights of the parent's checkpoint."
     steps = checkpoints(parent)
     if step is not None and step not in steps:
         raise RunError(Problem(f"there is no checkpoint of that step, only of {', '.join(map(str, steps)) or 'none'}", field="step", value=step, file=str(parent.folder)))
-    if not steps and parent.state == "finished": raise RunError(Problem("it has finished and keeps no checkpoint to start from", "Launch a new run.", file=str(parent.folder)))
+    if step is None and parent.state == "finished": return _start_from_model(parent, child)
     for candidate in steps if step is None else [step]:
         try: return copy_start(parent.checkpoints / checkpoint_name(candidate), child)
         except (RunError, FileNotFoundError) as error:  # damaged, or rotated away at this moment
             if step is not None: raise RunError(*getattr(error, "problems", ("the checkpoint has just been removed",))) from None
     child.log.write("alert", severity="warning", message=f"{parent.id} has no whole checkpoint yet: this run starts from the beginning", cure="")
 
+def _start_from_model(parent: Run, child: Run) -> None:
+    "Gives `child` the weights that were best on valid."
+    record = parent.record
+    facts = {**record["facts"], "run": parent.id, "step": record["result"].get("fine_tune", {}).get("best_step", 0)}
+    copy_start(parent.model_folder, child, facts)
+
 def clone(
     run: str | Path | Run,  # the parent, in any state
     *overrides: str,  # what is different, such as 'train.learning_rate=1e-5'
     runs_dir: str | Path | None = None,
     run_id: str | None = None,  # name of the new run folder; None makes one
-    step: int | None = None,  # of the checkpoint to start from; None: the newest whole one
+    step: int | None = None,  # of the checkpoint to start from; None: the newest whole one, or the best weights of a finished run
     queue: bool | None = None,  # wait for the end of the runs launched before; None: while the parent goes on
 ) -> Run:
     "Launches a new run that starts with the weights of another. Raises `RecipeError` where more than training would change."

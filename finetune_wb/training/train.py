@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['DEFAULT_MAX_LENGTH', 'SHORT_ROWS', 'Job', 'prepare', 'train']
 
-# %% ../../nbs/44_training.train.ipynb #2b680074
+# %% ../../nbs/44_training.train.ipynb #7c3ad7b8
 import datetime
 import os
 import shutil
@@ -29,7 +29,7 @@ from ..recipe import Recipe, load_recipe
 from ..run import Run, create_run, hold, open_run, process_now, read_json, write_json
 from ..system import SystemSampler
 from ..tasks.classification import task_for
-from .checkpoints import alert, check, check_room, newest_whole, read_manifest, sweep
+from .checkpoints import alert, check, check_open, check_room, newest_whole, read_manifest, sweep
 from .encode import Encoded, encode
 
 # %% ../../nbs/44_training.train.ipynb #98fcb1a3
@@ -158,7 +158,7 @@ def _probe(job: Job, model, task, run: Run, facts: dict, tick: Callable) -> tupl
     fitted = read_manifest(folder)
     return fitted["values"], fitted["cost"]
 
-# %% ../../nbs/44_training.train.ipynb #d3f551d2
+# %% ../../nbs/44_training.train.ipynb #fc559e96
 def _room(run: Run, model, keep: int) -> None:
     from finetune_wb.training.weights import moving
     moved = sum(value.numel() * value.element_size() for value in moving(model).values())
@@ -170,7 +170,11 @@ def _load_start(run: Run, model, facts: dict) -> None:
     if not (run.folder / "start.json").exists(): return
     reason = check(run.folder / "start", model=facts["model"], data=facts["data"], split=facts["split"])
     if reason: raise RunError(Problem(f"can't start from the weights it was given: {reason}", "Clone again.", file=str(run.folder / "start")))
-    load_moving(model, run.folder / "start", exactly=False)
+    if (run.folder / "start" / "adapter_model.safetensors").exists():  # of a parent that has finished
+        from peft import set_peft_model_state_dict
+        from safetensors.torch import load_file
+        set_peft_model_state_dict(model, load_file(run.folder / "start" / "adapter_model.safetensors"))
+    else: load_moving(model, run.folder / "start", exactly=False)
 
 def _model(job: Job, run: Run, live) -> tuple:
     "The model with its head fitted, ready to move; the result so far, and its cost."
@@ -210,21 +214,14 @@ def _batches(job: Job) -> list:
     from finetune_wb.training.encode import token_batches
     return token_batches(job.train_rows.lengths, job.recipe.train.tokens_per_batch)
 
-# %% ../../nbs/44_training.train.ipynb #abb9f918
+# %% ../../nbs/44_training.train.ipynb #d62a4741
 def _run_for(recipe, data, runs_dir, run_id) -> tuple[Run, bool]:
     "The run to train, and whether it was made for this."
     if isinstance(recipe, (str, Path)): recipe = load_recipe(recipe) if str(recipe).endswith((".yaml", ".yml")) or Path(recipe).is_file() else open_run(recipe, runs_dir)
     if isinstance(recipe, Recipe): return create_run(recipe, runs_dir, run_id), True
     if data is not None or run_id is not None: raise RunError(Problem("a run that exists has its rows and its name already", "Leave data and run_id out, or give a recipe.", file=str(recipe.folder)))
-    _check_open(recipe)
+    check_open(recipe)
     return recipe, False
-
-def _check_open(run: Run) -> None:
-    "Raises `RunError` where there is nothing left to train."
-    if run.state != "finished": return
-    clone = f"Go on from its weights in another run: `ftwb clone {run.id} field=value`."
-    if run.record["result"].get("fine_tune", {}).get("ended") != "request": raise RunError(Problem("this run has finished", clone, file=str(run.folder)))
-    if (run.evaluation / "verdict.json").exists(): raise RunError(Problem("this run was stopped and then measured on its test rows, which is done once", clone, file=str(run.folder)))
 
 def _first_time(run: Run, data) -> tuple[Job, dict, None]:
     "Prepares a run that was never trained, and writes its record."
