@@ -366,6 +366,16 @@ def test_a_mixed_checkpoint_is_not_gone_on_with(whole, broken, cut, with_manifes
     assert same(run, whole("full")) and len(run.events("alert")) == 1
 
 
+def test_a_file_that_was_put_beside_the_others_is_not_read(whole, broken):
+    """What no manifest lists could be anything."""
+    run = broken("full")
+    step3, step6 = (run.checkpoints / checkpoint_name(step) for step in (3, 6))
+    shutil.copyfile(step3 / "weights.safetensors", step6 / "zz.safetensors")
+    shutil.copyfile(step3 / "weights.safetensors", step6 / "model.safetensors")
+    train(run)
+    assert same(run, whole("full")) and not run.events("alert")
+
+
 def test_changed_rows_are_refused(broken, base, tmp_path, monkeypatch):
     """Finding 3."""
     run = broken("full")

@@ -13,7 +13,7 @@ from torch import nn
 
 from ..errors import Problem, RunError
 
-# %% ../../nbs/41_training.weights.ipynb #6fb85c17
+# %% ../../nbs/41_training.weights.ipynb #ed160ffb
 WEIGHTS = "weights.safetensors"
 
 def moving(model: nn.Module) -> dict[str, torch.Tensor]:
@@ -34,7 +34,8 @@ def load_moving(
 ) -> None:
     "Puts what `save_moving` wrote into `model`. Raises `RunError` where names or shapes don't fit; then nothing was changed."
     from safetensors.torch import load_file
-    saved = {name: value for path in sorted(folder.glob("*.safetensors")) for name, value in load_file(path).items()}
+    files = [folder / WEIGHTS] if exactly else sorted(folder.glob("*.safetensors"))  # a model may come in shards
+    saved = {name: value for path in files for name, value in load_file(path).items()}
     here = moving(model) if exactly else {**dict(model.named_parameters()), **dict(model.named_buffers())}
     strange = sorted(saved.keys() ^ here.keys()) if exactly else sorted(saved.keys() - here.keys())
     strange += [name for name in saved.keys() & here.keys() if saved[name].shape != here[name].shape]
