@@ -1234,6 +1234,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                         'finetune_wb/training/tokens.py'),
                                              'finetune_wb.training.tokens.encode_messages': ( 'training.tokens.html#encode_messages',
                                                                                               'finetune_wb/training/tokens.py'),
+                                             'finetune_wb.training.tokens.encode_pairs': ( 'training.tokens.html#encode_pairs',
+                                                                                           'finetune_wb/training/tokens.py'),
                                              'finetune_wb.training.tokens.encode_text': ( 'training.tokens.html#encode_text',
                                                                                           'finetune_wb/training/tokens.py')},
             'finetune_wb.training.tokenview': { 'finetune_wb.training.tokenview.TokenView': ( 'training.tokenview.html#tokenview',

@@ -2,12 +2,13 @@
 
 import re
 
+import numpy as np
 import pytest
 from causal_models import KINDS, causal_model, causal_tokens  # noqa: F401
 
 from finetune_wb.errors import DataError, ModelError
 from finetune_wb.training.templates import TEMPLATES, fitting_templates, with_template
-from finetune_wb.training.tokens import encode_messages, encode_text
+from finetune_wb.training.tokens import encode_messages, encode_pairs, encode_text
 from finetune_wb.training.tokenview import tokens
 
 ANSWERS = ("two  rows: 1, 22", "Né 😀 ok")
@@ -78,6 +79,27 @@ def test_texts_begin_once_and_end(kind, tokenizer_of):
         assert begins == ("bos" in KINDS[kind][2]) or (text == "two rows" and begins == 1)
         assert int(row.ids[-1]) == tokenizer.eos_token_id and row.trained[-1] and row.ids.tolist().count(tokenizer.eos_token_id) <= 2
         assert tokenizer.decode(row.ids.tolist(), skip_special_tokens=True).strip() == text
+
+
+PIECES = ["cat", " ", "  ", "\n", "\n\n", "\t", "😀", "é", "日本", "1", "22", ":", "assistant", "### Response:", "<b>", "a\u0301", "\r\n", "[INST", "<|im", "\u200b", "ﬁ"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_answers_of_any_text_are_found(kind, tokenizer_of):
+    random, tokenizer = np.random.default_rng(0), tokenizer_of(kind)
+    def text(): return "".join(random.choice(PIECES, random.integers(1, 9))) + "x"  # noqa: E306
+    talks = [[turn for _ in range(random.integers(1, 4)) for turn in ({"role": "user", "content": text()}, {"role": "assistant", "content": text()})] for _ in range(40)]
+    for talk, row in zip(talks, encode_messages(tokenizer, talks, 9999, "assistant").rows, strict=True):
+        said = [run.removesuffix(KINDS[kind][6]).replace(THOUGHT.get(kind, "\0"), "").strip() for run in stretches(row)]
+        assert said == [turn["content"].strip() for turn in talk[1::2]] and len(row.ends) == len(said)
+
+
+def test_pairs_share_their_prompt(causal_tokens):  # noqa: F811
+    pair = {"messages": TALK[:2], "chosen": [{"role": "assistant", "content": "two rows"}], "rejected": [{"role": "assistant", "content": "bird"}], "origin": "pairs.jsonl:4"}
+    chosen, rejected = (side.rows[0] for side in encode_pairs(causal_tokens("llama"), [pair], 128))
+    begin = int(chosen.trained.nonzero()[0][0])
+    assert stretches(chosen) == ["two rows<|eot_id|>"] and stretches(rejected) == ["bird<|eot_id|>"] and chosen.name == rejected.name == "pairs.jsonl:4"
+    assert chosen.ids[:begin].tolist() == rejected.ids[:begin].tolist() and not rejected.trained[:begin].any()
 
 
 # ------------------------------------------------------------------ templates that behave otherwise

@@ -58,7 +58,7 @@ def _named(rows: TokenRows, places: Sequence[int], first: int = 3) -> dict:
 
 def _of(count: int, rows: TokenRows) -> str: return f"{count:,} of {len(rows):,} rows"
 
-# %% ../../nbs/41_training.preflight.ipynb #9915e1ec
+# %% ../../nbs/41_training.preflight.ipynb #4f0fcf4d
 _DROP = ("data.bad_rows=drop",)
 
 def _room(rows: TokenRows, places: Sequence[int], most: int | None) -> tuple[str, ...]:
@@ -83,7 +83,7 @@ def _nothing_trained(rows: TokenRows, most: int | None) -> list[Finding]:
     if not places: return []
     cut = [i for i in places if rows.rows[i].cut_answer]
     what = f"no token of {_of(len(places), rows)} is trained" + (f"; in {len(cut):,} the prompt alone fills the {rows.max_length:,} tokens" if cut else "")
-    return [Finding("nothing_trained", "error", what, **_named(rows, places), evidence="Their loss is 0 and so is their gradient", cure=_room(rows, cut, most) if cut else _DROP)]
+    return [Finding("nothing_trained", "error", what, **_named(rows, places), evidence="They add nothing to loss or gradient", cure=_room(rows, places, most))]
 
 def _cut(rows: TokenRows, most: int | None) -> list[Finding]:
     places = [i for i, r in enumerate(rows.rows) if r.cut_answer and rows.trained[i]]
