@@ -326,6 +326,7 @@ def test_one_prompt_stays_on_one_side():
     data = load(rows, valid_fraction=0.2)
     asked = [{turns[0]["content"] for turns in part.messages} for part in (data.train, data.valid, data.test)]
     assert sum(map(len, asked)) == len(set.union(*asked)) == 12
+    assert any(note.startswith("36 rows are copies or near copies of others, or answer the same prompt, in ") for note in data.notes)
     pairs = [{"prompt": q, "chosen": a, "rejected": f"{n} is none of it"} for n in range(3) for q, a in zip(QUESTIONS, ANSWERS)]
     data = load(pairs, valid_fraction=0.2)
     asked = [{turns[0]["content"] for turns in part.messages} for part in (data.train, data.valid, data.test)]
@@ -335,7 +336,7 @@ def test_one_prompt_stays_on_one_side():
 def test_given_splits_are_kept_and_copies_reported():
     rows = SHAPES["question and answer"][0]
     data = load({"train": rows[:9], "test": rows[8:]}, valid_fraction=0.2)
-    assert len(data.test) == 4 and any("1 of 4 test rows are near copies of train rows (1 of them copies)" in note for note in data.notes)
+    assert len(data.test) == 4 and any("1 of 4 test rows are near copies of train rows or answer their prompts (1 of them copies)" in note for note in data.notes)
     assert "measure memory" in str(problems({"train": rows, "test": rows[:3]}))
     assert "holds 2 rows. At least three different rows" in str(problems(rows[:2]))
     assert "no rows are left for valid. Give at least three different rows" in str(problems(rows[:1] * 5))
@@ -441,3 +442,14 @@ def test_junk_is_read_or_refused_and_never_a_crash(task):
         try: load([*rows, *draw.choice([*(shape[0] for shape in SHAPES.values()), *(shape[0] for shape in PAIR_SHAPES.values())])], task, bad_rows=draw.choice(["error", "drop"]))
         except DataError as error: refused += bool(str(error))
     assert refused > 75
+
+
+def test_a_broken_first_row_does_not_hide_the_notation():
+    rows = [{"conversations": [{"value": "Hi"}, {"from": "gpt", "value": "Hello"}]}, *SHAPES["sharegpt"][0]]
+    assert [(p.row, p.what) for p in problems(rows).problems] == [(1, 'the turn has no "from"')]
+
+
+def test_shards_are_said_once_and_share_columns(tmp_path):
+    for i in range(3): (tmp_path / f"train-{i}-of-3.jsonl").write_text("".join(json.dumps(row) + "\n" for row in SHAPES["alpaca"][0][i::3]))
+    data = load(str(tmp_path))
+    assert len(all_rows(data)) == 12 and sum("read as" in note for note in data.notes) == 1

@@ -229,18 +229,18 @@ def _tables(source: object, spec: DataSpec) -> tuple[dict[str, list[Table]], str
     parts = {split: [(part, named(split, part))] for split, part in splits.items()}
     return _together(parts, spec), ", ".join(f"{split}={things[0][1]}" for split, things in parts.items()), notes
 
-# %% ../../nbs/14_data.load.ipynb #c74eedda
+# %% ../../nbs/14_data.load.ipynb #2423cf4e
 def _reader(table: Table, spec: DataSpec, task: str):
-    "The task, what turns a table into rows and notes, and the columns that it needs."
+    "The task, the columns that every part needs, what turns a part into rows and notes, and how the columns were read."
     settled = choose_task(table, spec, task)
     if settled != "classification":
         shape = find_shape(table, spec, settled)
         needed = [column for part, column in shape.columns.items() if part not in ("system", "tools", "input")]
-        return settled, needed, lambda part: normalise(part, shape, spec.bad_rows)
+        return settled, needed, lambda part: normalise(part, shape, spec.bad_rows), (shape.said(table),)
     check_fields(table, spec, settled)
     try: _, text, label = find_columns(table, spec)
     except DataError as error: raise _or_plain_text(error, table, spec, task) from None
-    return settled, (text, label), lambda part: to_rows(part, text, label, spec.bad_rows)
+    return settled, (text, label), lambda part: to_rows(part, text, label, spec.bad_rows), ()
 
 def _or_plain_text(error: DataError, table: Table, spec: DataSpec, task: str) -> DataError:
     "The same, with the other way out where the table may be plain text."
@@ -254,8 +254,8 @@ def _rows(tables: dict[str, list[Table]], spec: DataSpec, name: str, task: str):
     "The task, split → DataFrame of its rows, and the notes of every step."
     import pandas as pd
     everything = [table for parts in tables.values() for table in parts]
-    task, needed, read = _reader(tables.get("train", everything)[0], spec, task)
-    frames, notes, problems, more = {}, [note for table in everything for note in table.notes], [], 0
+    task, needed, read, said = _reader(tables.get("train", everything)[0], spec, task)
+    frames, notes, problems, more = {}, [*(note for table in everything for note in table.notes), *said], [], 0
     for split, parts in tables.items():
         for table in parts:
             try: rows, found = read(_with_columns(table, needed))

@@ -115,14 +115,15 @@ def _one_column(table: Table, spec: DataSpec, task: str, part: str, problems: Pr
         fix = f"The columns are {', '.join(map(shown, table.columns))}: name it with data.{part}=…" + (f", or take task={others[0]}, which fits." if others else ".")
         problems.add(f"no column is the {part}, which the task {task} needs", fix, file=table.file, field=f"data.{part}")
 
-# %% ../../nbs/11_data.shapes.ipynb #1e879b82
+# %% ../../nbs/11_data.shapes.ipynb #6c0b23c6
 def _turns_in(value: object) -> list:
     "The turns of a cell as they stand there; none where it isn't a list of objects."
     turns, _ = raw_turns(value, "")
     return turns if all(isinstance(turn, Mapping) for turn in turns) else []
 
 def _is_sharegpt(table: Table, column: str) -> bool:
-    return "from" in next((turns[0] for value in table.column(column) if (turns := _turns_in(value))), ())
+    "Whether the first turn that names its speaker does so with `from`."
+    return next(("from" in turn for value in table.column(column) for turn in _turns_in(value) if "from" in turn or "role" in turn), False)
 
 def _pairs(table: Table, columns: dict[str, str]) -> tuple[bool, bool]:
     "Whether chosen and rejected are JSON text, and whether they hold their prompts."
@@ -238,7 +239,7 @@ def _preference(cell: dict, shape: Shape) -> tuple[dict, list[Problem], set[str]
     row = {"messages": [*(prompt[0][0] if prompt else ()), *chosen[:shared]], "chosen": chosen[shared:], "rejected": rejected[shared:]}
     return row, _check_pair(row, shape) or _complete(row, cell, shape), unread
 
-# %% ../../nbs/11_data.shapes.ipynb #911cb8bd
+# %% ../../nbs/11_data.shapes.ipynb #014c60a8
 _COLUMNS = {"chat": ("messages",), "instruction": ("messages",), "completion": ("text",), "preference": ("messages", "chosen", "rejected")}
 
 def _counted(table: Table, odd: dict[str, list[int]]) -> tuple[str, ...]:
@@ -265,4 +266,4 @@ def normalise(
     problems.check()
     columns = [*_COLUMNS[shape.task], *(["tools"] if "tools" in shape.columns else []), "origin"]
     left_out = tuple(f"{note[:-1]}: left out." for note in _counted(table, {f"a fault, {what}": found for what, found in dropped.items()}))
-    return pd.DataFrame(rows, columns=columns), (shape.said(table), *left_out, *_counted(table, odd))
+    return pd.DataFrame(rows, columns=columns), (*left_out, *_counted(table, odd))

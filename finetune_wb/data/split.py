@@ -205,13 +205,14 @@ def _check_groups(rows: "DataFrame", needed: int, problems: Problems) -> None:
         what = "the class has one row" if n == 1 else f"all {n} rows of the class have the same text"
         problems.add(f"{what}, which can't be both learnt and measured", _TOO_FEW, file=origin, field="label", value=label)
 
-# %% ../../nbs/13_data.split.ipynb #f1820725
+# %% ../../nbs/13_data.split.ipynb #ecf9a131
 def _about_copies(rows: "DataFrame", parted: list[str], shares: dict) -> list[str]:
     notes, sizes = [], rows.group.value_counts()
     several = sizes[sizes > 1]
     if len(several) and shares:
         largest = rows.origin[rows.group == several.index[0]]
-        notes.append(f"{several.sum()} rows are copies or near copies of others, in {len(several)} group{'s' * (len(several) > 1)}; each stays on one side of the split. The largest has {len(largest)} rows: {_some(largest)}.")
+        alike = "copies or near copies of others, or answer the same prompt," if "messages" in rows else "copies or near copies of others,"
+        notes.append(f"{several.sum()} rows are {alike} in {len(several)} group{'s' * (len(several) > 1)}; each stays on one side of the split. The largest has {len(largest)} rows: {_some(largest)}.")
     for split, share in shares.items():
         realised = (rows.split == split).mean()
         if realised < share / 2: notes.append(f"{split} has {realised:.1%} of the rows rather than {share:.0%}: groups of near copies are too large for it and stay in train.")
@@ -229,7 +230,7 @@ def _about_leaks(rows: "DataFrame", given: set[str]) -> list[str]:
         if leaked.any():
             first = part.index[leaked][0]
             twin = train.origin[train.group == rows.group[first]].iloc[0]
-            notes.append(f"{leaked.sum()} of {len(part)} {split} rows are near copies of train rows ({same.sum()} of them copies), for example {plain(rows.origin[first])} of {plain(twin)}: {_some(part.origin[leaked])}. The given split is kept; scores on {split} may flatter.")
+            notes.append(f"{leaked.sum()} of {len(part)} {split} rows are near copies of train rows{' or answer their prompts' * ('messages' in rows)} ({same.sum()} of them copies), for example {plain(rows.origin[first])} of {plain(twin)}: {_some(part.origin[leaked])}. The given split is kept; scores on {split} may flatter.")
     return notes
 
 def _about_classes(rows: "DataFrame") -> list[str]:

@@ -30,18 +30,20 @@ def _role(raw: Mapping, key: str, field: str) -> tuple[str | None, list[Problem]
     fix = f'Did you mean "{meant}"?' if meant and key == "role" else nearest(str(said), roles)
     return None, [Problem(f"the role is not one of {', '.join(roles)}", fix, field=f"{field}.{key}", value=said)]
 
-# %% ../../nbs/10_data.turns.ipynb #1776c4b9
+# %% ../../nbs/10_data.turns.ipynb #705f56f8
+_MEND = "Fill it in, delete the row, or leave such rows out with data.bad_rows=drop."
+
 def text_problem(
     value: object,  # what stands in the cell
     what: str,  # what messages call it: "the content"
     field: str,  # where it stands: "messages[2].content"
 ) -> Problem | None:
     "Why `value` can't be learnt from, or `None`."
-    if value is None: return Problem(f"{what} is missing", "Fill it in, or delete the row.", field=field)
+    if value is None: return Problem(f"{what} is missing", _MEND, field=field)
     if isinstance(value, list): return Problem(f"{what} is a list of parts", "Only text can be learnt here: join the text parts into one text.", field=field, value=value)
     if not isinstance(value, str): return Problem(f"{what} is not text", "Write it as text.", field=field, value=value)
     if not any(unicodedata.category(c)[0] not in "CZ" for c in value):
-        return Problem(f"{what} {'holds nothing visible' if value else 'is empty'}", "Fill it in, or delete the row.", field=field, value=value or None)
+        return Problem(f"{what} {'holds nothing visible' if value else 'is empty'}", _MEND, field=field, value=value or None)
     if re.search("[\ud800-\udfff]", value): return Problem(f"{what} holds a lone surrogate, half a character", "Write the character whole, or delete it.", field=field, value=value)
 
 def _called(value: object, field: str) -> tuple[list | None, list[Problem]]:
@@ -57,12 +59,12 @@ def plain_json(
     "`value` with nothing but what JSON has: arrays are lists, the rest that JSON can't spell is text."
     return json.loads(json.dumps(value, default=lambda thing: thing.tolist() if hasattr(thing, "tolist") else str(thing)))
 
-# %% ../../nbs/10_data.turns.ipynb #257b6efa
+# %% ../../nbs/10_data.turns.ipynb #ab4aa8b4
 def _turn(raw: object, field: str, sharegpt: bool) -> tuple[dict, list[Problem]]:
     who, what = ("from", "value") if sharegpt else ("role", "content")
     if not isinstance(raw, Mapping): return {}, [Problem("the turn is not an object", f'Write it as {{"{who}": "…", "{what}": "…"}}.', field=field, value=raw)]
     role, problems = _role(raw, who, field)
-    turn = {"role": role, "content": raw.get(what), **{key: passed for key in _PASSED if (passed := plain_json(raw.get(key))) not in (None, "", [], {})}}
+    turn = {"role": role, "content": raw.get(what), **{key: passed for key in _PASSED if raw.get(key) is not None and (passed := plain_json(raw[key])) not in ("", [], {})}}
     if sharegpt and raw.get("from") == "function_call":
         turn["content"], (turn["tool_calls"], found) = "", _called(raw.get("value"), f"{field}.value")
         return turn, found
@@ -83,9 +85,9 @@ def raw_turns(
         if re.match(r"\s*\[\s*\{'", value): return [], [Problem("is not JSON", "Single quotes are Python's notation: write the column with json.dumps.", field=field, value=value)]
         try: value = json.loads(value)
         except (ValueError, RecursionError): return [], [Problem("is not JSON", example, field=field, value=value)]
-    if value is None or isinstance(value, str): return [], [Problem("the conversation is missing", "Fill it in, or delete the row.", field=field)]
+    if value is None or isinstance(value, str): return [], [Problem("the conversation is missing", _MEND, field=field)]
     if not isinstance(value, list | tuple): return [], [Problem("is not a list of turns", example, field=field, value=value)]
-    return list(value), [] if len(value) else [Problem("the conversation has no turns", "Fill it in, or delete the row.", field=field)]
+    return list(value), [] if len(value) else [Problem("the conversation has no turns", _MEND, field=field)]
 
 def read_turns(
     value: object,  # a list of turns, or its JSON text
@@ -99,13 +101,13 @@ def read_turns(
     unread = {str(key) for turn in raw if isinstance(turn, Mapping) for key, held in turn.items() if key not in known and held is not None}
     return [turn for turn, _ in read], [*problems, *(problem for _, found in read for problem in found)], unread
 
-# %% ../../nbs/10_data.turns.ipynb #ab462c52
+# %% ../../nbs/10_data.turns.ipynb #f122aeb3
 def check_turns(
     turns: list[dict],  # without problems of their own
     field: str,  # how problems call the cell
 ) -> list[Problem]:
     "What is wrong with a conversation as a whole."
-    roles, delete = [turn["role"] for turn in turns], "Add the missing turn, or delete the row."
+    roles, delete = [turn["role"] for turn in turns], "Add the missing turn, delete the row, or leave such rows out with data.bad_rows=drop."
     if not roles: return []
     if set(roles) == {"system"}: return [Problem("there are only system turns", delete, field=field)]
     problems = [Problem("a system turn comes after other turns", "Put the system turn first; there can be one.", field=f"{field}[{i}]") for i, role in enumerate(roles) if i and role == "system"]
