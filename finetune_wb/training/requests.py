@@ -27,11 +27,12 @@ class Clock:
     def pause(self) -> None: self._before, self._since = self.seconds, None
     def resume(self) -> None: self._since = self._since or time.perf_counter()
 
-# %% ../../nbs/41_training.requests.ipynb #9468ec40
+# %% ../../nbs/41_training.requests.ipynb #c93ad733
 RELEASED = 75  # exit code of a process that let go of its memory until it is resumed (EX_TEMPFAIL of sysexits.h)
 
 class Stopped(Exception): "`stop_now` was asked for."
 
+# %% ../../nbs/41_training.requests.ipynb #ab6b35ce
 class Desk:
     "Answers the requests to one run; the loop it is given saves, measures, shows and changes its rate."
 

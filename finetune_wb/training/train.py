@@ -158,7 +158,7 @@ def _probe(job: Job, model, task, run: Run, facts: dict, tick: Callable) -> tupl
     fitted = read_manifest(folder)
     return fitted["values"], fitted["cost"]
 
-# %% ../../nbs/44_training.train.ipynb #fc559e96
+# %% ../../nbs/44_training.train.ipynb #4817a20b
 def _room(run: Run, model, keep: int) -> None:
     from finetune_wb.training.weights import moving
     moved = sum(value.numel() * value.element_size() for value in moving(model).values())
@@ -176,6 +176,7 @@ def _load_start(run: Run, model, facts: dict) -> None:
         set_peft_model_state_dict(model, load_file(run.folder / "start" / "adapter_model.safetensors"))
     else: load_moving(model, run.folder / "start", exactly=False)
 
+# %% ../../nbs/44_training.train.ipynb #ab7427ce
 def _model(job: Job, run: Run, live) -> tuple:
     "The model with its head fitted, ready to move; the result so far, and its cost."
     from finetune_wb.models.methods import apply_method, trainable

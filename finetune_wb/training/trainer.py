@@ -41,7 +41,7 @@ class Live:
 
     def __post_init__(self): self.clock, self.desk = Clock(), Desk(self.run, Control(self.run.folder, self.run.log), self.beat)
 
-# %% ../../nbs/42_training.trainer.ipynb #5810b819
+# %% ../../nbs/42_training.trainer.ipynb #dc5e2456
 _KEPT = {"loss": "train_loss", "learning_rate": "learning_rate", "grad_norm": "grad_norm", "num_input_tokens_seen": "tokens"}
 
 def _renamed(logs: dict) -> dict:
@@ -49,6 +49,7 @@ def _renamed(logs: dict) -> dict:
     valid = {f"valid_{k[5:]}": v for k, v in logs.items() if k.startswith("eval_") and not k.endswith(("_runtime", "per_second", "_time"))}
     return {**{ours: logs[theirs] for theirs, ours in _KEPT.items() if theirs in logs}, **valid}
 
+# %% ../../nbs/42_training.trainer.ipynb #4e9ac6f6
 class RunCallback(TrainerCallback):
     "Writes metric events and TensorBoard files, moves the progress bar, and says when to save and when to stop."
 
@@ -138,12 +139,13 @@ class _Finite(_Measured):
             self.live.run.log.write("alert", step=self.step, severity="error", message=problem.what, cure=problem.fix)
             raise TrainingError(problem)
 
-# %% ../../nbs/42_training.trainer.ipynb #dd2aa903
+# %% ../../nbs/42_training.trainer.ipynb #577a472e
 def _reason(error: Exception, part: Path) -> Exception:
     "PyTorch says of a full disk that a position was unexpected."
     full = not isinstance(error, OSError) and shutil.disk_usage(part.parent).free < 1_000_000
     return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) if full else error
 
+# %% ../../nbs/42_training.trainer.ipynb #dc447eeb
 class ResumableTrainer(_Finite):
     "transformers.Trainer whose checkpoints commit, and that goes on from one as if nothing had happened."
     _loop, _saved = None, None
