@@ -161,7 +161,7 @@ def test_text_beside_other_columns_is_a_question_with_both_ways_out():
 def test_a_task_that_does_not_fit_names_the_one_that_does():
     assert "take task=instruction, which fits" in str(problems(SHAPES["alpaca"][0], "chat"))
     assert "take task=chat, which fits" in str(problems(SHAPES["messages"][0], "instruction"))
-    assert "no column is the rejected" in str(problems(SHAPES["messages"][0], "preference"))
+    assert 'no column could be "rejected"' in str(problems(SHAPES["messages"][0], "preference"))
     assert "the task is chat" in str(problems("builtin:docstrings", "chat"))
 
 

@@ -68,7 +68,7 @@ def choose_task(
     readings = "; ".join(f"{name} ({', '.join(f'{part}: ' + ' or '.join(map(shown, _candidates(table, spec, part))) for part in _NEEDS[name])})" for name in fits)
     raise DataError(Problem(f"the columns fit several tasks: {readings}", f"Say which: task={' or task='.join(fits)}.", file=table.file, field="task"))
 
-# %% ../../nbs/11_data.shapes.ipynb #8334deb8
+# %% ../../nbs/11_data.shapes.ipynb #7757eb16
 @dataclass(frozen=True)
 class Shape:
     "How a table is read: its task, and the column of each part."
@@ -113,7 +113,7 @@ def _one_column(table: Table, spec: DataSpec, task: str, part: str, problems: Pr
     elif part in _NEEDS[task] and part not in _named(spec):
         others = [name for name in _NEEDS if name != task and _fits(table, spec, name)]
         fix = f"The columns are {', '.join(map(shown, table.columns))}: name it with data.{part}=…" + (f", or take task={others[0]}, which fits." if others else ".")
-        problems.add(f"no column is the {part}, which the task {task} needs", fix, file=table.file, field=f"data.{part}")
+        problems.add(f"no column could be {shown(part)}, which the task {task} needs", fix, file=table.file, field=f"data.{part}")
 
 # %% ../../nbs/11_data.shapes.ipynb #6c0b23c6
 def _turns_in(value: object) -> list:
