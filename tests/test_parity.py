@@ -79,7 +79,7 @@ def from_notebook(place) -> tuple[Run, dict, subprocess.CompletedProcess]:
 def numbers(run: Run) -> dict:
     """Everything measured, but for time and memory, which no seed decides, and the count of the other runs."""
     measured = {name: value for name, value in run.metrics.items() if name not in ("cost", "other_runs_on_this_split")}
-    curve = [{k: v for k, v in event.items() if k != "time"} for event in run.events("metric")]
+    curve = [{k: v for k, v in event.items() if k not in ("time", "seconds")} for event in run.events("metric")]
     verdict = json.loads((run.evaluation / "verdict.json").read_text())
     compared = [{k: v for k, v in c.items() if k not in ("seconds", "peak_mb")} for c in verdict["comparisons"]]
     result = {k: v for k, v in run.record["result"].items() if "seconds" not in k}
