@@ -2,12 +2,15 @@
 
 import gc
 import os
+import signal
 from pathlib import Path
 
 import pytest
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test reaches the network; the hub tests start processes of their own
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell starts what it puts in the background so; here and in children Ctrl-C has to work
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 WORDS = """the a and of to in is that for it as with on by from are this which library array frame index returns computes model layer
 tensor value values sorted figure axis plot draws train test fits estimator predicts labels rows columns joins reads writes

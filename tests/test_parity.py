@@ -1,4 +1,4 @@
-"""One recipe, one seed, three ways to run it: Python, the command line and a papermill job give the same numbers."""
+"""One recipe, one seed, four ways to run it: Python, a process of its own, the command line and a papermill job give the same numbers."""
 
 import json
 import os
@@ -69,6 +69,17 @@ def from_terminal(place) -> tuple[Run, list[subprocess.CompletedProcess]]:
 
 
 @pytest.fixture(scope="module")
+def from_launch(place) -> tuple[Run]:
+    """A process of its own, as a notebook's panel watches it."""
+    from finetune_wb import evaluate, launch, wait
+
+    run = wait(launch(load_recipe(place / "recipe.yaml", RATE), runs_dir=place / "runs", run_id="launched"), quiet=True)
+    assert run.state == "finished", run.ended
+    evaluate(run)
+    return (run,)
+
+
+@pytest.fixture(scope="module")
 def from_notebook(place) -> tuple[Run, dict, subprocess.CompletedProcess]:
     said = ftwb(place, "notebook", NOTEBOOK, RATE, "--recipe", "recipe.yaml", "--run-id", "job")
     copies = list((place / "runs").rglob("*.ipynb"))
@@ -90,7 +101,7 @@ def files(run: Run) -> dict[str, bytes]:
     return {name: (run.folder / name).read_bytes() for name in ("recipe.yaml", "model/model.safetensors", "evaluation/predictions.jsonl")}
 
 
-@pytest.mark.parametrize("other", ["from_terminal", "from_notebook"])
+@pytest.mark.parametrize("other", ["from_terminal", "from_launch", "from_notebook"])
 def test_each_way_gives_the_same_numbers(from_python, other, request):
     run = request.getfixturevalue(other)[0]
     assert run.metrics["accuracy"] == from_python.metrics["accuracy"] and run.metrics["loss"] == from_python.metrics["loss"]
