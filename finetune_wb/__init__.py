@@ -20,6 +20,7 @@ __version__ = "0.1.0"
 _home = {  # public name -> the module that defines it
     "Recipe": "recipe", "load_recipe": "recipe", "override": "recipe", "to_yaml": "recipe", "describe": "recipe",
     "Dataset": "data.split", "load_data": "data.load", "summary": "data.inspect",
+    "load_examples": "training.examples", "preflight": "training.examples", "tokens": "training.tokenview",
     "Run": "run", "open_run": "run", "runs": "run",
     "train": "training.train", "launch": "training.launch", "attach": "training.launch", "resume": "training.launch", "clone": "training.launch", "request": "control",
     "monitor": "panels.monitor", "RunMonitor": "panels.monitor", "wait": "follow",

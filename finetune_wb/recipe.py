@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['Names', 'MethodSpec', 'BASELINES', 'METHODS', 'Section', 'ModelSpec', 'DataSpec', 'ProbeSpec', 'Tuned', 'FullSpec',
            'LastLayersSpec', 'LoraSpec', 'TrainSpec', 'EvaluateSpec', 'Recipe', 'override', 'to_yaml', 'load_recipe',
-           'describe']
+           'describe', 'check_task']
 
-# %% ../nbs/01_recipe.ipynb #e3cb1be1
+# %% ../nbs/01_recipe.ipynb #f83133c1
 import re
 import typing
 from collections.abc import Mapping
@@ -17,9 +17,9 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, Strict, ValidationError
 
-from .errors import Problem, RecipeError, nearest
+from .errors import Problem, Problems, RecipeError, nearest
 
-# %% ../nbs/01_recipe.ipynb #0689de2e
+# %% ../nbs/01_recipe.ipynb #536adb4e
 Names = Annotated[tuple[str, ...], Strict(False)]  # a YAML list; kept as a tuple so that a recipe can't be changed
 
 class Section(BaseModel):
@@ -30,6 +30,7 @@ class ModelSpec(Section):
     "Which pre-trained model to start from."
     id: str = Field("minilm", min_length=1, description="A name from the catalogue, a Hugging Face hub id, or a local folder.")
     revision: str | None = Field(None, description="Hub revision (branch, tag or commit); null takes the default branch and records its commit.")
+    chat_template: str | None = Field(None, description="How a conversation becomes text: chatml, llama-3, phi, gemma, mistral or alpaca, or the text of a jinja template; null takes the tokenizer's own. Read by chat, instruction and preference.")
     pooling: Literal["auto", "mean", "cls", "last"] = Field("auto", description="How token vectors become one vector: auto follows the model's own pooling file, else mean for encoders and last for decoders.")
     attn_implementation: Literal["auto", "eager", "sdpa", "flash_attention_2"] = Field("auto", description="Attention kernel; auto takes eager for short rows on CPU, where it is faster, else sdpa.")
     allow_pickle: bool = Field(False, description="Load pickled weights when there are no safetensors. A pickle can run code: only for files you trust.")
@@ -87,7 +88,7 @@ class LoraSpec(Tuned):
 
 MethodSpec = Annotated[ProbeSpec | FullSpec | LastLayersSpec | LoraSpec, Field(discriminator="name")]
 
-# %% ../nbs/01_recipe.ipynb #99140094
+# %% ../nbs/01_recipe.ipynb #344e8802
 class TrainSpec(Section):
     "How training proceeds; the names are those of transformers.TrainingArguments where it has them."
     learning_rate: float | None = Field(None, gt=0, lt=1, description="Peak learning rate; null takes the method's default (full 1e-4, last_layers 3e-4, lora 1e-3).")
@@ -95,7 +96,8 @@ class TrainSpec(Section):
     max_steps: int | None = Field(None, ge=1, description="Stop after this many optimizer steps; null lets the epochs decide.")
     tokens_per_batch: int = Field(1024, ge=8, description="Token budget of a batch, padding included; rows of like length share a batch.")
     gradient_accumulation_steps: int = Field(1, ge=1, description="Batches per optimizer step.")
-    max_length: int | None = Field(None, ge=4, description="Cut rows to this many tokens; null takes 256 or the model's limit, whichever is smaller. Cut rows are counted and reported.")
+    max_length: int | None = Field(None, ge=4, description="Cut rows to this many tokens; null takes 256 (1,024 where rows have no labels) or the model's limit, whichever is smaller. Cut rows are counted and reported.")
+    loss_on: Literal["auto", "completion", "assistant", "all"] = Field("auto", description="Which tokens are trained: completion (the last answer), assistant (every answer) or all; auto takes completion, and all of a plain text. Not read by classification.")
     weight_decay: float = Field(0.01, ge=0, lt=1, description="AdamW weight decay.")
     dropout: float = Field(0.1, ge=0, lt=1, description="Dropout of encoder and head while fine-tuning.")
     label_smoothing_factor: float = Field(0.0, ge=0, lt=1, description="Share of the target spread evenly over the other classes.")
@@ -194,7 +196,7 @@ for _tag, _pattern, _first in [
 ]:
     _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), _first)
 
-# %% ../nbs/01_recipe.ipynb #664937ed
+# %% ../nbs/01_recipe.ipynb #a2a5307b
 def _takes_text_only(path: list[str], data: Mapping) -> bool:
     "Whether the field at `path` is text and never a number."
     section = _section(path[:-1], data)
@@ -217,6 +219,7 @@ def override(recipe: Recipe, *assignments: str) -> Recipe:
         if not equals or not all(path): raise RecipeError(Problem("is not an override", "Write path=value, such as train.learning_rate=3e-4.", value=assignment))
         try: value = yaml.load(text, _Loader)
         except yaml.YAMLError: value = text
+        if path == ["model", "chat_template"] and re.search(r"{[{%]", text) and text[:1] not in "'\"": value = text  # YAML would fold its lines and cut it at a #
         if _takes_text_only(path, data) and not isinstance(value, (str, dict, type(None))): value = text.strip()
         if path == ["method", "name"] and isinstance(value, str) and value in METHODS:
             data["method"] = {k: v for k, v in data["method"].items() if k in METHODS[value].model_fields}
@@ -293,3 +296,18 @@ def describe() -> list[tuple[str, str, str, str]]:
             rows += [(f"{prefix}.{k}", _type_name(f.annotation), _scalar(f.get_default(call_default_factory=True)), f.description or "") for k, f in section.model_fields.items()]
         if not sections: rows.append((name, _type_name(field.annotation), _scalar(default), field.description or ""))
     return rows
+
+# %% ../nbs/01_recipe.ipynb #7d8c30f4
+_LOSS_ON = {"classification": ("auto",), "completion": ("auto", "all"), "preference": ("auto", "completion")}  # the others take any
+
+def check_task(
+    recipe: Recipe,
+    task: str,  # as the data settled it
+) -> None:
+    "Raises `RecipeError` where the recipe sets what its task does not read."
+    problems = Problems(RecipeError)
+    if recipe.model.chat_template is not None and task in ("classification", "completion"):
+        problems.add(f"the task is {task}, which has no conversations", "Leave it out, or say which task is meant.", field="model.chat_template", value=recipe.model.chat_template)
+    takes = _LOSS_ON.get(task, (recipe.train.loss_on,))
+    if recipe.train.loss_on not in takes: problems.add(f"the task is {task}, which takes {' or '.join(takes)} only", "Leave it out, or say which task is meant.", field="train.loss_on", value=recipe.train.loss_on)
+    problems.check()

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['TASKS', 'Classification', 'task_for']
 
-# %% ../../nbs/31_tasks.classification.ipynb #4d19a84f
+# %% ../../nbs/31_tasks.classification.ipynb #d343d996
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -13,10 +13,10 @@ import numpy as np
 
 from ..errors import Problem, RecipeError
 from ..models.load import load_encoder, pooling_of
-from ..recipe import Recipe
+from ..recipe import Recipe, check_task
 from .metrics import quick_metrics
 
-# %% ../../nbs/31_tasks.classification.ipynb #3cb69db0
+# %% ../../nbs/31_tasks.classification.ipynb #4c1e7c03
 @dataclass(frozen=True)
 class Classification:
     "One label for each text."
@@ -56,6 +56,8 @@ TASKS = {"classification": Classification}
 def task_for(recipe: Recipe, label_names: tuple[str, ...]):
     "The recipe's task; `auto` has been settled by the columns: rows with labels are classified. A `RecipeError` names the tasks that train where it is none of them."
     task = recipe.task if recipe.task != "auto" else "classification" if label_names else None
-    if task in TASKS: return TASKS[task](label_names)
-    raise RecipeError(Problem("rows without labels can be loaded and looked at (`ftwb data`), and do not train yet",
-        f"The tasks that train: {', '.join(TASKS)}.", field="task", value=recipe.task))
+    if task in TASKS:
+        check_task(recipe, task)
+        return TASKS[task](label_names)
+    raise RecipeError(Problem("rows without labels can be loaded and looked at (`ftwb data`, `ftwb preflight`, `ftwb tokens`), and do not train yet",
+        f"The tasks that train: {', '.join(TASKS)}.", field="task", value=None if recipe.task == "auto" else recipe.task))
