@@ -66,7 +66,7 @@ def data(recipe: RecipeFile, overrides: Overrides = None):
     _table(["split", *map(str, frame.columns)], [[name, *row] for name, row in zip(frame.index, frame.values.tolist())], title=dataset.source)
     for note in dataset.notes: typer.echo(f"note: {plain(note)}")
 
-# %% ../nbs/81_cli.ipynb #c103a125
+# %% ../nbs/81_cli.ipynb #19bdb592
 @app.command()
 def preflight(recipe: RecipeFile, overrides: Overrides = None):
     "Look through the tokens that a language model would be trained on; exit code 1 where something is wrong. Nothing is trained."
@@ -75,7 +75,7 @@ def preflight(recipe: RecipeFile, overrides: Overrides = None):
     findings = look_through(load_recipe(recipe, *(overrides or [])))
     for finding in findings: typer.echo(plain(str(replace(finding, cure=()))) + (f"\n  cure: {shlex.join(finding.cure)}" if finding.cure else ""))
     errors = sum(finding.severity == "error" for finding in findings)
-    typer.echo(f"{errors} errors, {len(findings) - errors} warnings" if findings else "clean: nothing was found")
+    typer.echo(f"errors: {errors}, warnings: {len(findings) - errors}" if findings else "clean: nothing was found")
     if errors: raise typer.Exit(1)
 
 @app.command()

@@ -93,6 +93,7 @@ def test_a_dataset_and_rows_in_memory(recipe_of):
     recipe = recipe_of("llama", chats())
     expected = load_examples(recipe).train.rows[0].ids.tolist()
     assert load_examples(recipe, load_data(recipe)).train.rows[0].ids.tolist() == expected
+    assert load_examples(recipe, load_data(recipe).development()).test == {}
     assert load_examples(recipe, chats()).train.rows[0].ids.tolist() == expected
 
 
@@ -110,6 +111,18 @@ def test_no_template(recipe_of):
     assert found.cure == ("model.chat_template=alpaca",) and preflight(found.cured(recipe)) == []
     with pytest.raises(ModelError, match="Say model.chat_template=alpaca"): load_examples(recipe)
     assert preflight(recipe_of("gpt2", ROWS["completion"])) == []  # plain text needs none
+
+
+def test_the_template_that_is_offered_ends_turns_where_generation_stops(recipe_of, changed):
+    def base(held): held.update(eos_token="<|endoftext|>")
+
+    folder = changed("qwen3", tokenizer=base, generation=lambda held: held.update(eos_token_id=0))
+    (folder / "chat_template.jinja").unlink()  # now it is what a base model is: chatml's marks in the vocabulary, and never used
+    recipe = recipe_of("", chats(), folder=folder)
+    found = one(preflight(recipe), "no_template")
+    assert "chatml" in found.fix and found.cure == ("model.chat_template=alpaca",) and preflight(found.cured(recipe)) == []
+    stops = one(preflight(override(recipe, "model.chat_template=chatml")), "stops")
+    assert stops.severity == "error" and stops.cure == ("model.chat_template=alpaca",)
 
 
 def test_rows_that_the_template_refuses(recipe_of):
@@ -296,7 +309,7 @@ def test_preflight_on_the_command_line(ftwb, on_disk):
     path = on_disk("llama", chats())
     assert ftwb("preflight", path) == (0, "clean: nothing was found\n", "")
     code, out, _ = ftwb("preflight", path, "train.loss_on=all")
-    assert code == 0 and out.startswith("warning prompts_trained: ") and "\n  cure: train.loss_on=completion\n0 errors, 1 warnings" in out
+    assert code == 0 and out.startswith("warning prompts_trained: ") and "\n  cure: train.loss_on=completion\nerrors: 0, warnings: 1" in out
     code, out, _ = ftwb("preflight", path, "train.max_length=15")
     cure = out.split("cure: ")[1].splitlines()[0]
     assert code == 1 and out.startswith("error ") and ftwb("preflight", path, cure)[0] == 0

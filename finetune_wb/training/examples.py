@@ -47,15 +47,15 @@ def _encoded(recipe: Recipe, task: str, tokenizer, frame, length: int) -> tuple[
     if task == "preference": return encode_pairs(tokenizer, rows, length)
     return encode_messages(tokenizer, rows, length, "completion" if recipe.train.loss_on == "auto" else recipe.train.loss_on), None
 
-# %% ../../nbs/42_training.examples.ipynb #522fdb35
+# %% ../../nbs/42_training.examples.ipynb #3866d1e8
 def _useless(rows: TokenRows, rejected: TokenRows | None, place: int) -> str:
     "Why a row teaches nothing good; empty where it may stay."
-    for side in (rows, *([rejected] if rejected else [])):
+    for side in (side for side in (rows, rejected) if side is not None):
         row = side.rows[place]
         if row.refused: return row.refused
         if not side.trained[place]: return "nothing of it is trained"
         if row.cut_answer and side.kind != "text": return "its answer is cut off"
-    return "chosen and rejected are the same" if rejected and rows[place]["input_ids"] == rejected[place]["input_ids"] else ""
+    return "chosen and rejected are the same" if rejected is not None and rows[place]["input_ids"] == rejected[place]["input_ids"] else ""
 
 @dataclass(frozen=True, eq=False)
 class _Split:
@@ -63,17 +63,30 @@ class _Split:
     rows: TokenRows
     rejected: TokenRows | None
     kept: list[int]  # places in the frame
-    dropped: dict[str, tuple[str, int]]  # name → why, and the tokens it would need
+    dropped: list[tuple[str, str, int]]  # name, why, and the tokens it would need
 
 def _split(recipe: Recipe, task: str, tokenizer, frame, length: int) -> _Split:
     rows, rejected = _encoded(recipe, task, tokenizer, frame, length)
     whys = {i: why for i in range(len(rows)) if (why := _useless(rows, rejected, i))} if recipe.data.bad_rows == "drop" else {}
     kept = [i for i in range(len(rows)) if i not in whys]
-    some = lambda side: replace(side, rows=tuple(side.rows[i] for i in kept)) if side else None
-    needs = {i: max(len(side.rows[i].ids) for side in (rows, rejected) if side) for i in whys}
-    return _Split(some(rows), some(rejected), kept, {rows.rows[i].name: (why, needs[i]) for i, why in whys.items()})
+    some = lambda side: replace(side, rows=tuple(side.rows[i] for i in kept)) if side is not None else None
+    needs = {i: max(len(side.rows[i].ids) for side in (rows, rejected) if side is not None) for i in whys}
+    return _Split(some(rows), some(rejected), kept, [(rows.rows[i].name, why, needs[i]) for i, why in whys.items()])
 
-# %% ../../nbs/42_training.examples.ipynb #075adc79
+# %% ../../nbs/42_training.examples.ipynb #48204469
+_TRIED = 100  # rows
+
+def _curing(kind: str, recipe: Recipe, data: Dataset, tokenizer, model, frame, length: int, side: int = 0) -> tuple[str, ...]:
+    "An override with the template that shows the rows of `frame` without this finding and with the fewest errors; none where each that fits has it."
+    left = {}
+    for name in fitting_templates(tokenizer):
+        other = with_template(tokenizer, name)
+        rows = _encoded(recipe, data.task, other, frame.iloc[:_TRIED], length)[side]
+        found = look_through(other, rows, model)
+        if not {kind, "template"} & {f.kind for f in found}: left[name] = sum(f.severity == "error" for f in found)
+    return (f"model.chat_template={min(left, key=left.get)}",) if left else ()
+
+# %% ../../nbs/42_training.examples.ipynb #3da14a98
 @dataclass(frozen=True, eq=False)
 class Examples:
     "What a language model is trained on, as tokens."
@@ -84,20 +97,24 @@ class Examples:
     valid: TokenRows
     rejected: dict[str, TokenRows]  # of preference: the worse answers of train and valid; else empty
     test: dict[bytes, str]  # `fingerprints` of the test rows
-    dropped: dict[str, tuple[str, int]]  # train and valid rows that were left out: name → why, and the tokens they would need
+    dropped: list[tuple[str, str, int]]  # train and valid rows that were left out: name, why, and the tokens they would need
 
 def _examples(recipe: Recipe, data: Dataset, tokenizer, model) -> Examples:
-    length = recipe.train.max_length or min(DEFAULT_MAX_LENGTH, max_positions(model, tokenizer))
+    length = _length(recipe, tokenizer, model)
     splits = {name: _split(recipe, data.task, tokenizer, getattr(data, name), length) for name in ("train", "valid", "test")}
     for name in ("train", "valid"):
-        if not splits[name].kept: raise DataError(Problem(f"data.bad_rows=drop leaves no {name} rows", "Look at them with data.bad_rows=error.", file=data.source, value=next(iter(splits[name].dropped.values()))[0]))
+        if not splits[name].kept: raise DataError(Problem(f"data.bad_rows=drop leaves no {name} rows", "Look at them with data.bad_rows=error.", file=data.source, value=splits[name].dropped[0][1]))
     frames = {name: getattr(data, name).iloc[splits[name].kept].reset_index(drop=True) for name in ("train", "valid")}
-    rejected = {name: splits[name].rejected for name in frames if splits[name].rejected}
-    return Examples(replace(data.development(), **frames), tokenizer, model, splits["train"].rows, splits["valid"].rows, rejected, fingerprints(splits["test"].rows), splits["train"].dropped | splits["valid"].dropped)
+    rejected = {name: splits[name].rejected for name in frames if splits[name].rejected is not None}
+    return Examples(replace(data.development(), **frames), tokenizer, model, splits["train"].rows, splits["valid"].rows, rejected, fingerprints(splits["test"].rows), splits["train"].dropped + splits["valid"].dropped)
 
-def _without_template(tokenizer, model, task: str) -> list[Finding]:
+def _length(recipe: Recipe, tokenizer, model) -> int: return recipe.train.max_length or min(DEFAULT_MAX_LENGTH, max_positions(model, tokenizer))
+
+def _without_template(recipe: Recipe, data: Dataset, tokenizer, model) -> list[Finding]:
     "What there is to say where conversations can't become text at all."
-    return look_through(tokenizer, None, model) if task != "completion" and not tokenizer.chat_template else []
+    if data.task == "completion" or tokenizer.chat_template: return []
+    cure = _curing("no_template", recipe, data, tokenizer, model, data.train, _length(recipe, tokenizer, model))
+    return [replace(f, cure=cure) if f.kind == "no_template" else f for f in look_through(tokenizer, None, model)]
 
 def load_examples(
     recipe: Recipe,
@@ -106,22 +123,17 @@ def load_examples(
     "The tokens of a recipe whose task is chat, instruction, completion or preference. Raises a `WorkbenchError` where there can be none."
     data = _data(recipe, data)
     tokenizer, model = _model(recipe, data.task)
-    if found := _without_template(tokenizer, model, data.task): raise ModelError(*(Problem(f.what, f"{f.fix} Say {' '.join(f.cure)}." if f.cure else f.fix, field="model.chat_template") for f in found if f.severity == "error"))
+    if found := _without_template(recipe, data, tokenizer, model): raise ModelError(*(Problem(f.what, f"{f.fix} Say {' '.join(f.cure)}." if f.cure else f.fix, field="model.chat_template") for f in found if f.severity == "error"))
     return _examples(recipe, data, tokenizer, model)
 
-# %% ../../nbs/42_training.examples.ipynb #a9db1ec3
-_TRIED = 100  # rows
-
+# %% ../../nbs/42_training.examples.ipynb #e64e3ecb
 def _proven(finding: Finding, recipe: Recipe, examples: Examples, frame, side: int) -> Finding:
     "The finding, with a template that cures its rows of `frame`; without one where none of those that fit does."
-    if not any(cure.startswith("model.chat_template=") for cure in finding.cure): return finding
-    found_in = frame.iloc[list(finding.rows[:_TRIED])]
-    for name in fitting_templates(examples.tokenizer):
-        other = with_template(examples.tokenizer, name)
-        rows = _encoded(recipe, examples.data.task, other, found_in, examples.train.max_length)[side]
-        if not {finding.kind, "template"} & {f.kind for f in look_through(other, rows, examples.model)}: return replace(finding, cure=(f"model.chat_template={name}",))
+    chosen = finding.kind == "stops" and recipe.model.chat_template is not None and examples.data.task != "completion"
+    if not chosen and not any(cure.startswith("model.chat_template=") for cure in finding.cure): return finding
+    cure = _curing(finding.kind, recipe, examples.data, examples.tokenizer, examples.model, frame.iloc[list(finding.rows)], examples.train.max_length, side)
     some = finding.kind == "template" and finding.count < len(frame)
-    return replace(finding, cure=("data.bad_rows=drop",) if some else ())
+    return replace(finding, cure=cure or (("data.bad_rows=drop",) if some else ()))
 
 _LONGER, _LENGTH = ("cut_answer", "nothing_trained", "same_pair", "dropped"), "train.max_length="
 
@@ -130,16 +142,16 @@ def _agreed(findings: list[Finding]) -> list[Finding]:
     most = max((int(c.removeprefix(_LENGTH)) for f in findings if f.kind in _LONGER for c in f.cure if c.startswith(_LENGTH)), default=0)
     return [replace(f, cure=tuple(f"{_LENGTH}{most}" if c.startswith(_LENGTH) else c for c in f.cure)) if f.kind in _LONGER else f for f in findings]
 
-# %% ../../nbs/42_training.examples.ipynb #161add80
+# %% ../../nbs/42_training.examples.ipynb #8419470f
 _EACH = ("template", "unlearnable", "nothing_trained", "cut_answer", "positions")  # what may be wrong with rows beside the train rows
 
 def _dropped(examples: Examples) -> list[Finding]:
     "What was left out, as a warning: a smaller data set is another data set."
     if not examples.dropped: return []
-    most, reasons = max_positions(examples.model, examples.tokenizer), Counter(why for why, _ in examples.dropped.values())
-    needed = max((n for why, n in examples.dropped.values() if examples.train.max_length < n <= most), default=0)
+    most, reasons = max_positions(examples.model, examples.tokenizer), Counter(why for _, why, _ in examples.dropped)
+    needed = max((n for _, _, n in examples.dropped if examples.train.max_length < n <= most), default=0)
     total = len(examples.train) + len(examples.valid) + len(examples.dropped)
-    return [Finding("dropped", "warning", f"{len(examples.dropped):,} of {total:,} train and valid rows were left out (data.bad_rows=drop)", names=tuple(examples.dropped)[:3], evidence="; ".join(f"{n:,}: {why}" for why, n in reasons.most_common(5)),
+    return [Finding("dropped", "warning", f"{len(examples.dropped):,} of {total:,} train and valid rows were left out (data.bad_rows=drop)", names=tuple(name for name, _, _ in examples.dropped[:3]), evidence="; ".join(f"{n:,}: {why}" for why, n in reasons.most_common(5)),
                     fix="A higher limit keeps some of them." if needed else "", cure=(f"{_LENGTH}{needed}",) if needed else ())]
 
 def _beside(recipe: Recipe, examples: Examples) -> list[Finding]:
@@ -157,7 +169,7 @@ def preflight(
     "Everything that training on a recipe's rows would pass over in silence; an empty list is a clean start. Raises a `WorkbenchError` where there are no tokens to look at."
     data = _data(recipe, data)
     tokenizer, model = _model(recipe, data.task)
-    if found := _without_template(tokenizer, model, data.task): return found
+    if found := _without_template(recipe, data, tokenizer, model): return found
     examples = _examples(recipe, data, tokenizer, model)
     found = look_through(tokenizer, examples.train, model, examples.rejected.get("train"), {"valid": examples.valid, "test": examples.test})
     found = [_proven(f, recipe, examples, examples.data.train, 0) for f in found] + _beside(recipe, examples) + _dropped(examples)
