@@ -31,7 +31,7 @@ def ask(
         return {"as": None, "answer": "done", "reason": f"started {started.id}"}
     except WorkbenchError as error: return {"as": None, "answer": "refused", "reason": str(error)}
 
-# %% ../../nbs/71_panels.sender.ipynb #f7c260d1
+# %% ../../nbs/71_panels.sender.ipynb #cf59ae97
 def names_of(followers: list[Follower]) -> list[str]:
     "One name a run: its id, with its folder's where two have the same."
     ids = [follower.run.id for follower in followers]
@@ -66,15 +66,16 @@ class Sender:
             error = {"error": f"The folder of {', '.join(gone)} is gone; these are its last numbers."} if gone else {}
             self.view.publish(runs=[{**fact, **moved} for fact, moved in zip(facts, self.moved)], **error)
         headers, buffer = pack([item for feed in self.feeds for item in feed.news()])
+        if not headers and time.monotonic() - self.beaten < 2: return
+        self.beaten = time.monotonic()
         if headers: self.view.send({"type": "points", "items": headers, "status": self._status()}, [buffer])
-        if time.monotonic() - self.beaten >= 2:
-            self.beaten = time.monotonic()
-            self.view.send({"type": "beat", "time": round(time.time(), 1), "status": self._status()})
+        else: self.view.send({"type": "beat", "time": round(time.time(), 1), "status": self._status()})
 
     def _status(self) -> list[dict]:
-        "The moving numbers of the runs that moved."
+        "The numbers that moved, of the runs that moved."
         now = [_rounded(follow.numbers(follower)) for follower in self.followers]
-        moved, self.moved = [{"id": name, **new} for name, new, old in zip(self.names, now, self.moved) if new != old], now
+        moved = [{"id": name, **{key: value for key, value in new.items() if value != old.get(key)}} for name, new, old in zip(self.names, now, self.moved) if new != old]
+        self.moved = now
         return moved
 
     def answer(self, message: dict) -> None:

@@ -110,6 +110,9 @@ export const COLUMNS = ["step", "time", "epoch", "value"];
 
 export const newSeries = () => ({ generation: -1, total: 0, count: 0, step: new Float64Array(0), time: new Float64Array(0), epoch: new Float64Array(0), value: new Float64Array(0) });
 
+/** A message's items with the fields that an item takes from the one it is like. */
+export const whole = items => items.map(one => { const { run, generation, start, count } = items[one.like] ?? {}; return { run, generation, start, count, ...one }; });
+
 /**
  * The columns of a message's items; one that is `like` an earlier item has its axes and brings only values.
  * The buffer is a DataView at any byte offset, so it is copied to an aligned one.
@@ -447,7 +450,7 @@ function sync(state, model, now = performance.now()) {
 function take(state, model, message, buffers) {
   if (message.type === "beat" || message.type === "points") {
     state.beat = performance.now();
-    for (const one of message.status ?? []) state.status.set(one.id, one);  // numbers that moved since `runs` was set
+    for (const one of message.status ?? []) state.status.set(one.id, { ...state.status.get(one.id), ...one });  // numbers that moved since `runs` was set
     tell(state, "status");
   }
   if (message.type === "requested") {
@@ -456,7 +459,7 @@ function take(state, model, message, buffers) {
     return tell(state, "text");
   }
   if (message.type !== "points" && message.type !== "window") return;
-  const items = message.type === "points" ? message.items : [message], all = unpack(items, buffers[0]);
+  const items = message.type === "points" ? whole(message.items) : [message], all = unpack(items, buffers[0]);
   items.forEach((item, i) => {
     if (!state.runs.has(item.run)) state.runs.set(item.run, new Map());
     const held = state.runs.get(item.run);

@@ -279,6 +279,12 @@ test("an item like another has its axes and brings only values", () => {
   assert.throws(() => m.unpack([{ count: 2 }, { count: 1, like: 0 }], new DataView(flat.buffer)), /like/);
 });
 
+test("an item takes from the one it is like what it does not say itself", () => {
+  const [a, b, c] = m.whole([{ run: "a", name: "x", generation: 1, start: 5, count: 2 }, { name: "y", like: 0 }, { name: "z", like: 0, start: 4 }]);
+  assert.deepEqual(b, { ...a, name: "y", like: 0 });
+  assert.deepEqual(c, { ...a, name: "z", like: 0, start: 4 });
+});
+
 // ---- what belongs where ----
 
 test("train and valid share a chart and differ in dash; charts come in the order of the house", () => {
