@@ -24,6 +24,7 @@ POINTS = "([cell, name, least]) => { " + PART + " return Number(chart?.dataset.p
 PIXELS = "([cell, name]) => { " + PART + " return chart.querySelector('canvas').toDataURL() }"
 BADGE = "([cell, text]) => document.querySelectorAll('.jp-CodeCell')[cell].querySelector('.ftwb-head .ftwb-badge')?.textContent.includes(text)"
 STALE = "() => { const badge = document.querySelectorAll('.ftwb-head .ftwb-badge')[1]; return badge && !badge.hidden && badge.textContent.includes('STALE') }"
+KERNEL = "status => window.jupyterapp.shell.currentWidget.context.sessionContext.session.kernel.status === status"
 OVERFLOW = "() => { const root = document.querySelector('.ftwb'); return root.scrollWidth - root.clientWidth }"
 
 
@@ -203,14 +204,17 @@ class TestCharts:
         panel = Panel(notebook, 2)
         panel.shows(20_400)
         for _ in range(3): panel.drag(0.4, 0.6)
-        panel.page.wait_for_timeout(1000)  # the kernel is asked for the part, once the hand rests
+        assert panel.width() < 500
         panel.chart("loss").locator(".ftwb-plot").focus()
-        panel.page.keyboard.press("ArrowLeft")
-        first, loss = panel.at()
-        assert panel.width() < 500 and loss == closely(loss_at(first))
-        for step in (first - 1, first - 2):
-            panel.page.keyboard.press("ArrowLeft")
-            assert panel.at() == (step, closely(loss_at(step)))
+        walked, end = [], time.time() + 15
+        while walked[1:] != [step + 1 for step in walked[:-1]] or not walked:  # until the kernel has sent this part
+            assert time.time() < end, walked
+            walked = []
+            for key in ("Home", "ArrowRight", "ArrowRight", "ArrowRight"):
+                panel.page.keyboard.press(key)
+                step, loss = panel.at()
+                assert loss == closely(loss_at(step))
+                walked.append(step)
 
     def test_panels_keep_to_themselves(self, panel, both):
         assert both.find(".ftwb-tools input[value=step]").is_checked()
@@ -267,14 +271,14 @@ class TestLive:
     def test_the_curve_moves_while_a_cell_computes(self, panel, cell):
         points = panel.points()
         panel.notebook.start(cell)
-        panel.notebook.until("() => window.jupyterapp.shell.currentWidget.context.sessionContext.session.kernel.status === 'busy'")
+        panel.notebook.until(KERNEL, "busy")
         seen, end = set(), time.time() + 3
         while time.time() < end:
             seen.add(panel.points())
             panel.page.wait_for_timeout(50)
-        assert panel.page.evaluate("() => window.jupyterapp.shell.currentWidget.context.sessionContext.session.kernel.status") == "busy"
-        assert 4 <= len(seen) <= 8 and max(seen) > points + 50  # two updates a second at most
-        panel.notebook.until("() => window.jupyterapp.shell.currentWidget.context.sessionContext.session.kernel.status === 'idle'")
+        assert panel.page.evaluate(KERNEL, "busy")
+        assert 3 <= len(seen) <= 8 and max(seen) > points + 30  # two updates a second at most
+        panel.notebook.until(KERNEL, "idle")
 
     def test_dark(self, panel, shots):
         light, paper = panel.pixels(), "() => getComputedStyle(document.querySelector('.ftwb')).backgroundColor"
@@ -317,7 +321,7 @@ class TestLive:
     def test_restart_and_run_again(self, panel):
         points = panel.points()
         panel.page.evaluate("() => window.jupyterapp.shell.currentWidget.context.sessionContext.session.kernel.restart()")
-        panel.notebook.until("() => window.jupyterapp.shell.currentWidget.context.sessionContext.session.kernel.status === 'idle'")
+        panel.notebook.until(KERNEL, "idle")
         panel.notebook.run(0)
         panel.shows(points)
         panel.shows(panel.points() + 30)
@@ -404,13 +408,12 @@ class TestARunThatTrains:
         panel.notebook.start(2 + list(BUSY).index(busy))
         panel.notebook.until(KERNEL, "busy")
         panel.press("pause")
-        panel.is_in("paused", 6)
-        assert run.state == "paused"
+        panel.is_in("paused", 7)
+        assert run.state == "paused" and panel.page.evaluate(KERNEL, "busy")  # the cell still computes
         points = panel.points()
         panel.press("resume")
-        panel.is_in("running", 6)
+        panel.is_in("running", 7)
         panel.shows(points + 5)
-        assert panel.page.evaluate(KERNEL, "busy")  # all this while the cell went on
         panel.notebook.until(KERNEL, "idle")
 
     def test_stop_while_a_cell_computes_and_clone(self, panel, run, lab):
@@ -432,8 +435,6 @@ class TestARunThatTrains:
         assert child.state == "finished" and child.history()[-1]["step"] == 40
 
 
-KERNEL = "status => window.jupyterapp.shell.currentWidget.context.sessionContext.session.kernel.status === status"
-
 
 class TestTrouble:
     "What goes away or comes from strangers."
@@ -447,7 +448,7 @@ class TestTrouble:
         os.kill(int(notebook.ask_kernel("import os; print(os.getpid())")), signal.SIGKILL)
         killed = time.time()
         notebook.until(STALE, seconds=12)
-        assert time.time() - killed < 9
+        assert time.time() - killed < 10
         for button in notebook.page.locator(".jp-Dialog button").all(): button.click()
         panel.press("stop")  # nobody is there but Jupyter's server
         end = time.time() + 10
