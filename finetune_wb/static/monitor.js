@@ -184,7 +184,7 @@ export function receiveDetail(series, message, columns) {
   const detail = newSeries();
   receive(detail, { decimated: true, generation: message.generation, total: message.total }, columns);
   const newest = series.count ? series[message.axis][series.count - 1] : -Infinity;
-  series.detail = Object.assign(detail, { axis: message.axis, lo: message.lo, hi: message.hi, live: message.hi >= newest && message.total === series.total });
+  series.detail = Object.assign(detail, { axis: message.axis, lo: message.lo, hi: message.hi, raw: message.raw, live: message.hi >= newest && message.total === series.total });
   return true;
 }
 
@@ -847,7 +847,7 @@ function askDetail(panel) {
   for (const chart of panel.charts.values()) {
     for (const { run, name, series } of panel.lines(chart)) {
       const shown = pick(series, panel.axis, panel.window);
-      if (shown === series && series.count < series.total) panel.model.send({ type: "window", run: run.id, name, axis: panel.axis, lo, hi });
+      if (shown === series ? series.count < series.total : !shown.raw) panel.model.send({ type: "window", run: run.id, name, axis: panel.axis, lo, hi });
     }
   }
 }
