@@ -221,7 +221,7 @@ def test_a_request_is_a_file_through_the_contents_api_and_waits_for_its_answer(v
     page.evaluate("document.cookie = '_xsrf=2|abc'")
     sent = _contents(page, 201)
     page.check("text=release memory")
-    page.click("[data-request=pause]")
+    with page.expect_request("**/api/contents/**"): page.click("[data-request=pause]")
     page.wait_for_function("document.querySelector('.ftwb-answers').textContent.includes('sent')")
     assert page.locator("[data-request=pause]").is_disabled() and page.get_attribute("[data-request=pause]", "aria-busy") == "true"
     (request,) = sent
