@@ -41,7 +41,8 @@ test-notebooks: env  ## the examples and assertions in nbs/
 	OMP_NUM_THREADS=$(THREADS) $(BIN)/nbdev-test --n-workers $(WORKERS) --file-re $(LIBRARY)
 
 test-python: env  ## tests/: edge cases, faults, end-to-end runs
-	OMP_NUM_THREADS=$(THREADS) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+	@# Browsers, kills and clocks share these cores: what fails beside others has to pass alone, once more, or it fails.
+	OMP_NUM_THREADS=$(THREADS) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile || { echo "Once more, alone, what failed:"; OMP_NUM_THREADS=$(THREADS) $(BIN)/python -m pytest --last-failed --last-failed-no-failures none; }
 
 check: env  ## what to run before a commit: export, clean, tests, lint, and no difference left
 	@$(MAKE) --no-print-directory export clean-notebooks
