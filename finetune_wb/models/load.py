@@ -195,7 +195,7 @@ def _check_tokenizer(source: ModelSource, spec: ModelSpec, config, problems: Pro
     try: return load_tokenizer(source, spec)
     except ModelError as error: problems.add(error.problems[0].what, error.problems[0].fix, file=source.id)
 
-# %% ../../nbs/21_models.load.ipynb #a4ceb954
+# %% ../../nbs/21_models.load.ipynb #4b2d7453
 _HEADS = ("pooler.", "classifier.", "lm_head.", "cls.")
 
 def _listed(names: list[str]) -> str:
@@ -214,7 +214,7 @@ def _loading_problems(source: ModelSource, model, info: dict) -> list[Problem]:
     for name, there, wanted in sorted(info["mismatched_keys"], key=lambda key: key[0])[:5]:
         found.append(Problem(f"tensor {plain(name)} has shape {tuple(there)}, config.json asks for {tuple(wanted)}", fix, file=source.id))
     known = {_pattern(name) for name, _ in model.named_parameters()}
-    left = sorted(k for k in info["unexpected_keys"] if _pattern(k.removeprefix(f"{model.base_model_prefix}.")) in known)
+    left = sorted(k for k in info["unexpected_keys"] if {_pattern(k), _pattern(k.removeprefix(f"{model.base_model_prefix}."))} & known)
     if left: found.append(Problem(f"{len(left)} tensors of further layers are in the weights and would be left out: {_listed(left)}", fix, file=source.id))
     return found
 
@@ -284,11 +284,12 @@ def check_model(
     if config is not None and sound and files[0].suffix != ".bin": attempt(_check_fit, source, spec, config, tokenizer, problems)
     problems.check()
 
-# %% ../../nbs/21_models.load.ipynb #b24d1283
-def _set_dropout(config, dropout: float) -> None:
-    "Sets every dropout rate of `config`."
-    for name, value in config.to_dict().items():
-        if "drop" in name and "layerdrop" not in name and isinstance(value, (int, float)) and not isinstance(value, bool): setattr(config, name, dropout)
+# %% ../../nbs/21_models.load.ipynb #72c12e99
+def _set_dropout(config, dropout: float) -> list[str]:
+    "Sets every dropout rate of `config`; their names, none where the architecture has no dropout."
+    rates = [name for name, value in config.to_dict().items() if "drop" in name and "layerdrop" not in name and isinstance(value, (int, float)) and not isinstance(value, bool)]
+    for name in rates: setattr(config, name, dropout)
+    return rates
 
 def load_encoder(
     source: ModelSource,
