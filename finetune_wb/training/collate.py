@@ -88,7 +88,21 @@ class PackedSampler:
     def __iter__(self):
         for batch in packed_batches(self.lengths, self.budget, (self.seed, self.epoch)): yield batch.tolist()
 
-# %% ../../nbs/40_training.collate.ipynb #dd019a57
+# %% ../../nbs/40_training.collate.ipynb #90ad8ec4
+def _mixes(model, attention: str) -> bool:
+    "Whether what stands before a row changes what comes out for it. Two rows of six tokens; takes the time of a short forward pass."
+    place, was = next(model.parameters()).device, model.training
+    ids = torch.arange(18, device=place).reshape(3, 6) % model.config.get_text_config().vocab_size
+    def last(*rows):
+        positions = torch.arange(6, device=place).repeat(len(rows))[None]
+        return model(input_ids=torch.cat(rows)[None], position_ids=positions, use_cache=False).logits[0, -6:].float()
+    half = attention.startswith("flash_attention")  # which takes no fp32
+    model.eval()
+    try:
+        with torch.no_grad(), torch.autocast(place.type, torch.bfloat16, enabled=half): first, other, alone = last(ids[0], ids[2]), last(ids[1], ids[2]), last(ids[2])
+    finally: model.train(was)
+    return not torch.allclose(first, other, rtol=1e-6, atol=1e-6) or bool((first - alone).norm() > (0.05 if half else 1e-3) * alone.norm())
+
 def _packs(model, attention: str) -> str:
     "Why `model` can't be trained on packed rows; empty where it can."
     import inspect
@@ -99,17 +113,18 @@ def _packs(model, attention: str) -> str:
     if virtual: return f"the virtual tokens of {virtual[0].lower().replace('_', ' ')} stand in front of the first row only"
     if "position_ids" not in inspect.signature(base.forward).parameters: return f"{base.config.model_type} takes no positions, by which rows are told apart"
     if kinds or getattr(base, "_is_stateful", False): return f"{base.config.model_type} carries a state along the sequence, from one row into the next"
-    if attention not in ("eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_attention"): return f"the attention {attention} is not known to keep rows apart"
+    if attention not in ("eager", "sdpa", "flash_attention_2", "flash_attention_3"): return f"the attention {attention} is not known to keep rows apart"
+    if not base.device.type == "meta" and _mixes(base, attention): return f"{base.config.model_type} lets one row see the row before it"
     return ""
 
 def settle_batching(
     batching: str,  # auto, grouped or packed
-    model,  # of transformers or wrapped by peft; may be without weights (meta)
+    model,  # of transformers or wrapped by peft; without weights (meta) it is not tried out
     attention: str,  # its attn_implementation
 ) -> str:
     "grouped or packed. Raises `ModelError` where packing was asked for and the model would mix rows."
+    if batching == "grouped" or (batching == "auto" and not attention.startswith("flash_attention")): return "grouped"
     reason = _packs(model, attention)
     if batching == "packed" and reason:
         raise ModelError(Problem(f"rows can't be packed: {reason}", "Leave train.batching at auto: rows of like length are padded together.", field="train.batching", value=batching))
-    if batching != "auto": return batching
-    return "packed" if not reason and attention.startswith("flash_attention") else "grouped"
+    return "grouped" if reason else "packed"
