@@ -21,7 +21,7 @@ from .preflight import preflight as look_through
 from .templates import fitting_templates, with_template
 from .tokens import TokenRows, encode_messages, encode_pairs, encode_text
 
-# %% ../../nbs/42_training.examples.ipynb #400eaf16
+# %% ../../nbs/42_training.examples.ipynb #508a416e
 DEFAULT_MAX_LENGTH = 1024  # tokens; trl's default too
 
 def _data(recipe: Recipe, data) -> Dataset:
@@ -31,13 +31,21 @@ def _data(recipe: Recipe, data) -> Dataset:
     if data.task != "classification": return data
     raise RecipeError(Problem("the task is classification, where texts become tokens without a template and every label counts", "`ftwb data` shows its rows; training counts those it cuts.", field="task"))
 
+def _outline(recipe: Recipe) -> tuple:
+    "Tokenizer, as it came, and model."
+    source = find_model(recipe.model)
+    return load_tokenizer(source, recipe.model), outline(source, recipe.model)
+
+def _templated(recipe: Recipe, task: str, tokenizer):
+    "The tokenizer with the recipe's template."
+    if recipe.model.chat_template is None or task == "completion": return tokenizer
+    try: return with_template(tokenizer, recipe.model.chat_template)
+    except ModelError as error: raise RecipeError(*(replace(p, field="model.chat_template") for p in error.problems)) from None
+
 def _model(recipe: Recipe, task: str) -> tuple:
     "Tokenizer, with the recipe's template, and model."
-    source = find_model(recipe.model)
-    model, tokenizer, template = outline(source, recipe.model), load_tokenizer(source, recipe.model), recipe.model.chat_template
-    if template is None or task == "completion": return tokenizer, model
-    try: return with_template(tokenizer, template), model
-    except ModelError as error: raise RecipeError(*(replace(p, field="model.chat_template") for p in error.problems)) from None
+    tokenizer, model = _outline(recipe)
+    return _templated(recipe, task, tokenizer), model
 
 def _encoded(recipe: Recipe, task: str, tokenizer, frame, length: int) -> tuple[TokenRows, TokenRows | None]:
     "A split as tokens; with the worse answers where there are two."
@@ -47,7 +55,7 @@ def _encoded(recipe: Recipe, task: str, tokenizer, frame, length: int) -> tuple[
     if task == "preference": return encode_pairs(tokenizer, rows, length)
     return encode_messages(tokenizer, rows, length, "completion" if recipe.train.loss_on == "auto" else recipe.train.loss_on), None
 
-# %% ../../nbs/42_training.examples.ipynb #3866d1e8
+# %% ../../nbs/42_training.examples.ipynb #461a0873
 def _useless(rows: TokenRows, rejected: TokenRows | None, place: int) -> str:
     "Why a row teaches nothing good; empty where it may stay."
     for side in (side for side in (rows, rejected) if side is not None):
@@ -65,8 +73,8 @@ class _Split:
     kept: list[int]  # places in the frame
     dropped: list[tuple[str, str, int]]  # name, why, and the tokens it would need
 
-def _split(recipe: Recipe, task: str, tokenizer, frame, length: int) -> _Split:
-    rows, rejected = _encoded(recipe, task, tokenizer, frame, length)
+def _split(recipe: Recipe, task: str, tokenizer, frame, length: int, encoded=_encoded) -> _Split:
+    rows, rejected = encoded(recipe, task, tokenizer, frame, length)
     whys = {i: why for i in range(len(rows)) if (why := _useless(rows, rejected, i))} if recipe.data.bad_rows == "drop" else {}
     kept = [i for i in range(len(rows)) if i not in whys]
     some = lambda side: replace(side, rows=tuple(side.rows[i] for i in kept)) if side is not None else None
@@ -86,7 +94,7 @@ def _curing(kind: str, recipe: Recipe, data: Dataset, tokenizer, model, frame, l
         if not {kind, "template"} & {f.kind for f in found}: left[name] = sum(f.severity == "error" for f in found)
     return (f"model.chat_template={min(left, key=left.get)}",) if left else ()
 
-# %% ../../nbs/42_training.examples.ipynb #3da14a98
+# %% ../../nbs/42_training.examples.ipynb #509e4f4e
 @dataclass(frozen=True, eq=False)
 class Examples:
     "What a language model is trained on, as tokens."
@@ -99,9 +107,9 @@ class Examples:
     test: dict[bytes, str]  # `fingerprints` of the test rows
     dropped: list[tuple[str, str, int]]  # train and valid rows that were left out: name, why, and the tokens they would need
 
-def _examples(recipe: Recipe, data: Dataset, tokenizer, model) -> Examples:
+def _examples(recipe: Recipe, data: Dataset, tokenizer, model, encoded=_encoded) -> Examples:
     length = _length(recipe, tokenizer, model)
-    splits = {name: _split(recipe, data.task, tokenizer, getattr(data, name), length) for name in ("train", "valid", "test")}
+    splits = {name: _split(recipe, data.task, tokenizer, getattr(data, name), length, encoded) for name in ("train", "valid", "test")}
     for name in ("train", "valid"):
         if not splits[name].kept: raise DataError(Problem(f"data.bad_rows=drop leaves no {name} rows", "Look at them with data.bad_rows=error.", file=data.source, value=splits[name].dropped[0][1]))
     frames = {name: getattr(data, name).iloc[splits[name].kept].reset_index(drop=True) for name in ("train", "valid")}
@@ -142,7 +150,7 @@ def _agreed(findings: list[Finding]) -> list[Finding]:
     most = max((int(c.removeprefix(_LENGTH)) for f in findings if f.kind in _LONGER for c in f.cure if c.startswith(_LENGTH)), default=0)
     return [replace(f, cure=tuple(f"{_LENGTH}{most}" if c.startswith(_LENGTH) else c for c in f.cure)) if f.kind in _LONGER else f for f in findings]
 
-# %% ../../nbs/42_training.examples.ipynb #8419470f
+# %% ../../nbs/42_training.examples.ipynb #225d28d0
 _EACH = ("template", "unlearnable", "nothing_trained", "cut_answer", "positions")  # what may be wrong with rows beside the train rows
 
 def _dropped(examples: Examples) -> list[Finding]:
@@ -164,13 +172,16 @@ def _beside(recipe: Recipe, examples: Examples) -> list[Finding]:
 
 def preflight(
     recipe: Recipe,
-    data=None,  # rows in memory, as `load_data` takes them, or a `Dataset`; None reads the recipe's source
+    data=None,  # rows in memory, as `load_data` takes them, a `Dataset`, or the recipe's `Examples`; None reads the recipe's source
 ) -> list[Finding]:  # errors first
     "Everything that training on a recipe's rows would pass over in silence; an empty list is a clean start. Raises a `WorkbenchError` where there are no tokens to look at."
+    if isinstance(data, Examples): return _findings(recipe, data)
     data = _data(recipe, data)
     tokenizer, model = _model(recipe, data.task)
-    if found := _without_template(recipe, data, tokenizer, model): return found
-    examples = _examples(recipe, data, tokenizer, model)
-    found = look_through(tokenizer, examples.train, model, examples.rejected.get("train"), {"valid": examples.valid, "test": examples.test})
+    return _without_template(recipe, data, tokenizer, model) or _findings(recipe, _examples(recipe, data, tokenizer, model))
+
+def _findings(recipe: Recipe, examples: Examples) -> list[Finding]:
+    "What is wrong with rows that have become tokens."
+    found = look_through(examples.tokenizer, examples.train, examples.model, examples.rejected.get("train"), {"valid": examples.valid, "test": examples.test})
     found = [_proven(f, recipe, examples, examples.data.train, 0) for f in found] + _beside(recipe, examples) + _dropped(examples)
     return sorted(_agreed(found), key=lambda f: f.severity != "error")
