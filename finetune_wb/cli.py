@@ -66,7 +66,7 @@ def data(recipe: RecipeFile, overrides: Overrides = None):
     _table(["split", *map(str, frame.columns)], [[name, *row] for name, row in zip(frame.index, frame.values.tolist())], title=dataset.source)
     for note in dataset.notes: typer.echo(f"note: {plain(note)}")
 
-# %% ../nbs/81_cli.ipynb #19bdb592
+# %% ../nbs/81_cli.ipynb #fe31c34d
 @app.command()
 def preflight(recipe: RecipeFile, overrides: Overrides = None):
     "Look through the tokens that a language model would be trained on; exit code 1 where something is wrong. Nothing is trained."
@@ -82,15 +82,25 @@ def preflight(recipe: RecipeFile, overrides: Overrides = None):
 def tokens(
     recipe: RecipeFile, overrides: Overrides = None,
     row: Annotated[int | None, typer.Option(help="A train row, from 1; the default is the worst: one that is refused, else the one that loses most to the limit, else the longest.")] = None,
+    losses: Annotated[bool, typer.Option("--losses", help="Load the base model and say what its trained tokens cost it, in nats.")] = False,
 ):
     "Show a train row as a language model would see it: what is trained, what is context, what is cut."
     from finetune_wb.recipe import load_recipe
     from finetune_wb.training.examples import load_examples
     from finetune_wb.training.tokenview import tokens as view
-    rows = load_examples(load_recipe(recipe, *(overrides or []))).train.rows
+    settings = load_recipe(recipe, *(overrides or []))
+    rows = load_examples(settings).train.rows
     if row is not None and not 1 <= row <= len(rows): raise DataError(Problem(f"there are {len(rows):,} train rows", f"Name one from 1 to {len(rows)}.", field="--row", value=row))
     place = row - 1 if row is not None else max(range(len(rows)), key=lambda i: (bool(rows[i].refused), rows[i].cut_answer, rows[i].cut, len(rows[i].ids)))
-    typer.echo(f"train row {place + 1} of {len(rows)}\n{view(rows[place])}")
+    typer.echo(f"train row {place + 1} of {len(rows)}\n{view(rows[place], _losses(settings, rows[place]) if losses else None)}")
+
+def _losses(recipe, row):
+    "Nats of each token of a row on the recipe's base model; none where it has no tokens."
+    from finetune_wb.machine import device
+    from finetune_wb.models.catalog import find_model
+    from finetune_wb.models.causal import load_causal
+    from finetune_wb.training.tokenview import row_losses
+    return dict(row_losses(load_causal(find_model(recipe.model), recipe.model).to(device()), [row])).get(0)
 
 # %% ../nbs/81_cli.ipynb #84338f9e
 @app.command()

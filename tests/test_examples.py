@@ -326,6 +326,8 @@ def test_tokens_on_the_command_line(ftwb, on_disk):
     for row in (0, 23): assert ftwb("tokens", path, "--row", row)[0] == 2
     code, out, _ = ftwb("tokens", path, "train.max_length=256")
     assert out.startswith("train row 21 of 22\n")  # the longest
+    code, out, _ = ftwb("tokens", path, "--row", 1, "--losses")
+    assert code == 0 and 5 < float(out.split(" nats a trained token")[0].split()[-1]) < 8 and "\nhighest │ " in out  # random weights know as good as nothing: ln 420 is 6.04
 
 
 def test_hostile_text_is_text(ftwb, on_disk, recipe_of):
