@@ -158,7 +158,7 @@ def test_files_named_elsewhere_exist(name):
 
 def test_readme_names_every_command_and_method():
     from finetune_wb.cli import app
-    from finetune_wb.recipe import METHODS
+    from finetune_wb.method import METHODS
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     commands = {command.name or command.callback.__name__ for command in app.registered_commands}
     assert not [c for c in commands if f"ftwb {c}" not in text]

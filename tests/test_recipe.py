@@ -4,7 +4,8 @@ import pytest
 from pydantic import ValidationError
 
 from finetune_wb.errors import RecipeError
-from finetune_wb.recipe import METHODS, FullSpec, LoraSpec, Recipe, describe, load_recipe, override, to_yaml
+from finetune_wb.method import METHODS, FullSpec, LoraSpec
+from finetune_wb.recipe import Recipe, describe, load_recipe, override, to_yaml
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['rows_of', 'baseline_probabilities', 'evaluate']
 
-# %% ../../nbs/56_evaluation.evaluate.ipynb #bea29626
+# %% ../../nbs/56_evaluation.evaluate.ipynb #e7171923
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,7 @@ from ..machine import Cost
 from ..models.catalog import find_model
 from ..recipe import to_yaml
 from ..run import Run, open_run, read_json, runs, write_json
-from ..tasks.classification import task_for
+from ..tasks.registry import task_for
 from ..training.encode import encode
 from ..training.probe import embed, predict
 from ..training.saved import load_head, load_trained
@@ -38,14 +38,14 @@ def rows_of(run: Run) -> Dataset:
         raise DataError(Problem(f"the rows are not those of training: their {changed[0]} changed", "Bring back the data (or the package versions, for builtin data) in the run's record.json, or train again.", file=data.source))
     return data
 
-# %% ../../nbs/56_evaluation.evaluate.ipynb #3391d951
+# %% ../../nbs/56_evaluation.evaluate.ipynb #0e45b71b
 def baseline_probabilities(
     run: Run,
     data: Dataset,
     tokenizer,
 ) -> tuple[dict[str, np.ndarray], dict[str, float], dict[str, float]]:
     "Probabilities (rows, classes), seconds and peak memory (MB) of each baseline in the recipe."
-    recipe, settings, task = run.recipe, run.record["settings"], task_for(run.recipe, data.label_names)
+    recipe, settings, task = run.recipe, run.record["settings"], task_for(run.recipe, data)
     head, wanted = load_head(run.folder / "probe"), set(recipe.evaluate.baselines)
     if recipe.method.name == "probe" or head is None: wanted -= {"probe"}  # the tuned model is the probe, or there is none
     labels, found, seconds, memory = task.label_ids(data.train), {}, {}, {}
@@ -89,7 +89,7 @@ def _write_predictions(path: Path, data: Dataset, probabilities: np.ndarray) -> 
             best = int(row.argmax())
             file.write(json.dumps({"origin": origin, "label": label, "predicted": names[best], "confidence": round(float(row[best]), 6)}, ensure_ascii=False) + "\n")
 
-# %% ../../nbs/56_evaluation.evaluate.ipynb #120b1a20
+# %% ../../nbs/56_evaluation.evaluate.ipynb #6789a82f
 def evaluate(
     run: Run | str | Path,  # a run, its id or its folder
     runs_dir: str | Path | None = None,
@@ -102,7 +102,7 @@ def evaluate(
     import torch
     torch.set_num_threads(settings["threads"])
     run.log.write("state", state=run.state, stage="evaluate")
-    task = task_for(run.recipe, data.label_names)
+    task = task_for(run.recipe, data)
     labels = task.label_ids(data.test)
     rows = encode(tokenizer, data.test["text"].tolist(), settings["max_length"])
     with Cost() as spent: tuned = predict(model.to(settings["device"]), rows, tokenizer.pad_token_id, settings["device"], settings["bf16"], "test")
@@ -118,14 +118,14 @@ def evaluate(
     _keep(run, data, tuned, metrics, result)
     return result
 
-# %% ../../nbs/56_evaluation.evaluate.ipynb #5162595d
+# %% ../../nbs/56_evaluation.evaluate.ipynb #a5e1e584
 def _short(source: str) -> str:
     "A data source without the folders of its files."
     return ", ".join(part.replace("\\", "/").rsplit("/", 1)[-1] for part in source.split(", "))
 
 def _content(run: Run, data: Dataset, tuned: np.ndarray, metrics: dict, result: Verdict) -> ReportContent:
     "All that the report shows, from the run folder and the rows just measured."
-    record, recipe, labels = run.record, run.recipe, task_for(run.recipe, data.label_names).label_ids(data.test)
+    record, recipe, labels = run.record, run.recipe, task_for(run.recipe, data).label_ids(data.test)
     again = {"Python": 'from finetune_wb import evaluate, load_recipe, train\nevaluate(train(load_recipe("recipe.yaml")))',
              "command line": f"ftwb train recipe.yaml --run-id again\nftwb evaluate again   # recipe.yaml is in {run.id}/",
              "papermill": "ftwb notebook nbs/recipes/finetune.ipynb --recipe recipe.yaml"}
@@ -134,7 +134,7 @@ def _content(run: Run, data: Dataset, tuned: np.ndarray, metrics: dict, result: 
     notes = [*record["data"]["notes"], *([f"Training was stopped on request at step {tuned_for['steps']} of {tuned_for['of']}."] if tuned_for.get("ended") == "request" else []), *([f"{others} other {'run was' if others == 1 else 'runs were'} measured here on this test split; the best of several looks better than it is."] if others else [])]
     return ReportContent(
         title=f"{Path(record['model']['id']).name} · {recipe.method.name} · {_short(record['data']['source'])}", verdict=result, metrics=metrics, events=run.history(),
-        best_step=tuned_for.get("best_step"), metric=recipe.train.metric_for_best_model,
+        best_step=tuned_for.get("best_step"), metric=record["settings"]["metric_for_best_model"],
         mistakes=confident_mistakes(data.test, tuned, labels, data.label_names, recipe.evaluate.mistakes), data={**record["data"], "notes": notes},
         cost={**record["cost"], "evaluate": metrics["cost"]}, recipe_yaml=to_yaml(recipe), reproduce=again, model=record["model"], machine=record["machine"], versions=record["versions"], created=record["created"])
 

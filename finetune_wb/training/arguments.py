@@ -59,11 +59,12 @@ def check_extra(train: TrainSpec) -> None:
     except (TypeError, ValueError) as error:
         raise RecipeError(Problem(f"transformers does not take it: {str(error).rstrip('.')}", field="train.extra", value=train.extra)) from None
 
-# %% ../../nbs/41_training.arguments.ipynb #b0269e23
+# %% ../../nbs/41_training.arguments.ipynb #7f6cb466
 NEVER = 2**31  # steps: saved at each evaluation alone
+_CHECKPOINTING = next(name for name in ("activation_checkpointing", "gradient_checkpointing") if name in TrainingArguments.__dataclass_fields__)  # upstream renamed it
 
 def training_arguments(
-    train: TrainSpec,
+    train: TrainSpec,  # without nulls, as a task's `train_spec` gives it
     folder: str | Path,  # of the checkpoints
     learning_rate: float,  # the recipe's, or the method's default
     bf16: bool,
@@ -83,4 +84,4 @@ def training_arguments(
         metric_for_best_model=train.metric_for_best_model,
         greater_is_better=METRICS[train.metric_for_best_model].greater_is_better,
         remove_unused_columns=False, label_names=["labels"], dataloader_pin_memory=place == "cuda",
-        include_num_input_tokens_seen="non_padding", **train.extra)
+        include_num_input_tokens_seen="non_padding", neftune_noise_alpha=train.neftune_noise_alpha, **{_CHECKPOINTING: train.gradient_checkpointing}, **train.extra)

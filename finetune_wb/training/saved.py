@@ -5,8 +5,9 @@
 # %% auto #0
 __all__ = ['HEAD', 'model_identity', 'save_trained', 'load_trained', 'save_head', 'load_head']
 
-# %% ../../nbs/43_training.saved.ipynb #db7b4877
+# %% ../../nbs/43_training.saved.ipynb #40890ae5
 import json
+from collections.abc import Collection
 from pathlib import Path
 
 from ..errors import ModelError, Problem, RunError
@@ -15,19 +16,28 @@ from ..models.load import load_encoder, quiet
 from ..run import Run
 from .checkpoints import check, commit
 
-# %% ../../nbs/43_training.saved.ipynb #dd688416
+# %% ../../nbs/43_training.saved.ipynb #2ab2326c
 def model_identity(source: ModelSource) -> dict:
     "What pins the pre-trained weights: id, kind, and commit or hash."
     return {"id": source.id, "kind": source.kind, "commit": source.commit, "sha256": source.sha256}
 
-def save_trained(model, tokenizer, folder: Path, source: ModelSource) -> None:
-    "Weights or adapter, class names and tokenizer into `folder`, without any path of this machine."
+def save_trained(
+    model,  # a classifier or a language model, as it is or wrapped by peft
+    tokenizer,  # with the template in use
+    folder: Path,
+    source: ModelSource,  # what it was trained from
+    stops: Collection[int] = (),  # ids that end an answer, for the generation settings of a language model
+) -> None:
+    "Weights or adapter, settings and tokenizer into `folder`, without any path of this machine."
     part = folder.with_name(folder.name + ".part")
-    classifier = model.get_base_model() if hasattr(model, "get_base_model") else model
-    classifier.config._name_or_path = classifier.config.encoder_config._name_or_path = source.id
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    for config in (base.config, getattr(base.config, "encoder_config", None)):
+        if config is not None: config._name_or_path = source.id
+    if stops: base.generation_config.eos_token_id = sorted(stops)
     with quiet():
         model.save_pretrained(part)
-        classifier.config.save_pretrained(part)
+        base.config.save_pretrained(part)
+        if stops: base.generation_config.save_pretrained(part)
         tokenizer.save_pretrained(part)
     (part / "README.md").unlink(missing_ok=True)
     _scrub(part / "adapter_config.json", source)
@@ -39,20 +49,37 @@ def _scrub(adapter: Path, source: ModelSource) -> None:
     config = {**json.loads(adapter.read_text()), "base_model_name_or_path": source.id, "revision": source.commit}
     adapter.write_text(json.dumps(config, indent=2, sort_keys=True))
 
-# %% ../../nbs/43_training.saved.ipynb #cdc19225
-def _adapted(run: Run, config, attn_implementation: str):
-    "The adapter of `run` on its base, which must be the one it was trained on."
-    from peft import PeftModel
-    from finetune_wb.models.classifier import new_classifier
+# %% ../../nbs/43_training.saved.ipynb #faabde4d
+def _same_base(run: Run) -> ModelSource:
+    "The base model of `run`. Raises `ModelError` unless it is the one it was trained on."
     source = find_model(run.recipe.model)
     trained_on, here = run.record["model"], model_identity(source)
     changed = [k for k in ("commit", "sha256") if trained_on[k] and here[k] != trained_on[k]]
     if changed:
         raise ModelError(Problem(f"the base model's {changed[0]} is not that of training ({trained_on[changed[0]]})", "An adapter only fits the weights it was trained on: bring back that version.", file=source.id, value=here[changed[0]]))
-    encoder = load_encoder(source, run.recipe.model, attn_implementation=attn_implementation)
+    return source
+
+def _classifier(run: Run, attention: str):
+    "The classifier of `run`; with an adapter, on its base."
+    from peft import PeftModel
+    from finetune_wb.models.classifier import ClassifierConfig, SequenceClassifier, new_classifier
+    if not (run.model_folder / "adapter_config.json").exists(): return SequenceClassifier.from_pretrained(run.model_folder, attn_implementation=attention, use_safetensors=True)
+    config = ClassifierConfig.from_pretrained(run.model_folder)
+    encoder = load_encoder(_same_base(run), run.recipe.model, attn_implementation=attention)
     names = tuple(config.id2label[i] for i in range(len(config.id2label)))
-    base = new_classifier(encoder, names, config.pooling, config.head_dropout, config.feature_scale)
-    with quiet(): return PeftModel.from_pretrained(base, run.model_folder)
+    return PeftModel.from_pretrained(new_classifier(encoder, names, config.pooling, config.head_dropout, config.feature_scale), run.model_folder)
+
+def _language(run: Run, attention: str):
+    "The language model of `run`; with an adapter, on its base."
+    from peft import PeftModel
+    from finetune_wb.models.causal import load_causal
+    from finetune_wb.models.methods import quantization_of
+    if not (run.model_folder / "adapter_config.json").exists():
+        return load_causal(ModelSource(run.id, run.model_folder, "local"), run.recipe.model.model_copy(update={"id": str(run.model_folder)}), attention)
+    model = PeftModel.from_pretrained(load_causal(_same_base(run), run.recipe.model, attention, quantization=quantization_of(run.recipe.method)), run.model_folder)
+    from transformers import GenerationConfig
+    model.get_base_model().generation_config = GenerationConfig.from_pretrained(run.model_folder)
+    return model
 
 def load_trained(
     run: Run,
@@ -60,14 +87,12 @@ def load_trained(
 ):  # (model in eval mode, tokenizer)
     "The best model of a run, on the CPU. Raises `RunError` where there is none, or a damaged one."
     from transformers import AutoTokenizer
-    from finetune_wb.models.classifier import ClassifierConfig, SequenceClassifier
     if not (run.model_folder / "config.json").exists():
         raise RunError(Problem(f"has no trained model (it is {run.state})", "Train it to its end first.", file=str(run.folder)))
     if reason := check(run.model_folder): raise RunError(Problem(f"its model can't be trusted: {reason}", "Bring the file back from a copy, or train again.", file=str(run.model_folder)))
     attention = attn_implementation or run.record["settings"]["attn_implementation"]
-    if (run.model_folder / "adapter_config.json").exists(): model = _adapted(run, ClassifierConfig.from_pretrained(run.model_folder), attention)
-    else:
-        with quiet(): model = SequenceClassifier.from_pretrained(run.model_folder, attn_implementation=attention, use_safetensors=True)
+    build = _classifier if run.record.get("task", "classification") == "classification" else _language
+    with quiet(): model = build(run, attention)
     return model.eval(), AutoTokenizer.from_pretrained(run.model_folder, trust_remote_code=False)
 
 # %% ../../nbs/43_training.saved.ipynb #277a68ef
