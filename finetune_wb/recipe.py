@@ -6,7 +6,7 @@
 __all__ = ['BASELINES', 'ModelSpec', 'DataSpec', 'TrainSpec', 'EvaluateSpec', 'Recipe', 'override', 'to_yaml', 'load_recipe',
            'describe', 'check_task']
 
-# %% ../nbs/01_recipe.ipynb #e5014988
+# %% ../nbs/01_recipe.ipynb #2f7ff964
 import re
 import typing
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ import yaml
 from pydantic import BaseModel, Field, Strict, ValidationError
 
 from .errors import Problem, Problems, RecipeError, nearest
-from .method import METHODS, FullSpec, MethodSpec, Names, Section
+from .method import METHODS, FullSpec, MethodSpec, Names, Section, why_not
 
 # %% ../nbs/01_recipe.ipynb #fcbf4f37
 class ModelSpec(Section):
@@ -271,11 +271,11 @@ def describe() -> list[tuple[str, str, str, str]]:
         if not sections: rows.append((name, _type_name(field.annotation), _scalar(default), field.description or ""))
     return rows
 
-# %% ../nbs/01_recipe.ipynb #ab466752
-_GENERATIVE = {"method.name": tuple(name for name in METHODS if name != "probe"), "train.metric_for_best_model": (None, "loss")}
+# %% ../nbs/01_recipe.ipynb #bc842227
+_GENERATIVE = {"train.metric_for_best_model": (None, "loss")}
 _TAKES = {  # task → field → the values it takes; a field that is not named takes any
     "classification": {"train.loss_on": ("auto",), "train.batching": ("auto", "grouped"), "train.neftune_noise_alpha": (None,), "train.gradient_checkpointing": (False,),
-                       "train.compile": (False,), "model.chat_template": (None,), "method.name": ("probe", "full", "last_layers", "lora", "ia3", "bottleneck")},
+                       "train.compile": (False,), "model.chat_template": (None,)},
     "completion": {**_GENERATIVE, "train.loss_on": ("auto", "all"), "model.chat_template": (None,)},
     "preference": {**_GENERATIVE, "train.loss_on": ("auto", "completion"), "train.batching": ("auto", "grouped"), "train.label_smoothing_factor": (0.0,), "train.neftune_noise_alpha": (None,)},
     "chat": _GENERATIVE, "instruction": _GENERATIVE}
@@ -284,8 +284,11 @@ def check_task(
     recipe: Recipe,
     task: str,  # as the data settled it
 ) -> None:
-    "Raises `RecipeError` where the recipe sets what its task does not read."
+    "Raises `RecipeError` where the recipe sets what its task does not read, or asks for what its method does not go with."
     problems = Problems(RecipeError)
+    asked = [task, *(["packed"] if recipe.train.batching == "packed" else []), *(["gradient_checkpointing"] if recipe.train.gradient_checkpointing else [])]
+    for what in asked:
+        if reason := why_not(recipe.method, what): problems.add(f"{recipe.method.name} does not go with {what}: {reason}", "Take another method, or leave the other out.", field="method.name", value=recipe.method.name)
     for path, takes in _TAKES[task].items():
         section, name = path.split(".")
         value = getattr(getattr(recipe, section), name)

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['apply_method', 'trainable', 'check_method', 'quantization_of', 'default_learning_rate']
 
-# %% ../../nbs/24_models.methods.ipynb #5ffa0891
+# %% ../../nbs/24_models.methods.ipynb #51e7a045
 import importlib.util
 
 import torch
@@ -14,17 +14,20 @@ from torch import nn
 from ..errors import ModelError, Problem, Problems, RecipeError
 from ..machine import device
 from ..method import FullSpec, LastLayersSpec, MethodSpec, ProbeSpec
-from .adapters import bottleneck, ia3, lora, p_tuning, prefix_tuning, prompt_tuning, stack
+from .adapters import bottleneck, check_ia3, check_lora, check_prompt, ia3, lora, p_tuning, prefix_tuning, prompt_tuning, stack
 from .classifier import SequenceClassifier, encoder_layers
 
-# %% ../../nbs/24_models.methods.ipynb #c1f67394
+# %% ../../nbs/24_models.methods.ipynb #4f969086
 def _freeze_all(model) -> None:
     model.requires_grad_(False)
     if isinstance(model, SequenceClassifier): model.classifier.requires_grad_(True)
 
+def _check_probe(model, method: ProbeSpec) -> None:
+    if not isinstance(model, SequenceClassifier): raise ModelError(Problem("a language model has no head of its own to fit", "Take full or lora.", field="method.name", value="probe"))
+
 def _probe(model, method: ProbeSpec):
     "Only the head."
-    if not isinstance(model, SequenceClassifier): raise ModelError(Problem("a language model has no head of its own to fit", "Take full or lora.", field="method.name", value="probe"))
+    _check_probe(model, method)
     _freeze_all(model)
     return model
 
@@ -36,11 +39,15 @@ def _full(model, method: FullSpec):
         if isinstance(module, nn.Embedding): module.weight.requires_grad = False
     return model
 
+def _check_layers(model, method: LastLayersSpec) -> None:
+    count = len(encoder_layers(stack(model)))
+    if method.layers > count: raise ModelError(Problem(f"the model has only {count} layers", field="method.layers", value=method.layers))
+
 def _last_layers(model, method: LastLayersSpec):
     "The last layers, and whatever norm comes after them."
+    _check_layers(model, method)
     _freeze_all(model)
     layers = encoder_layers(stack(model))
-    if method.layers > len(layers): raise ModelError(Problem(f"the model has only {len(layers)} layers", field="method.layers", value=method.layers))
     for layer in layers[-method.layers :]: layer.requires_grad_(True)
     around = next(module for module in model.modules() if layers in module.children())
     for name, child in around.named_children():
@@ -63,10 +70,20 @@ def trainable(model) -> tuple[int, int]:
     "Parameters that move, and all of them."
     return sum(p.numel() for p in model.parameters() if p.requires_grad), sum(p.numel() for p in model.parameters())
 
-# %% ../../nbs/24_models.methods.ipynb #7302c557
-def check_method(method: MethodSpec) -> None:
-    "Raises `RecipeError` where this machine can't train by it."
-    if method.name != "qlora": return
+# %% ../../nbs/24_models.methods.ipynb #a2450bc6
+_CHECKS = {"probe": _check_probe, "last_layers": _check_layers, "lora": check_lora, "qlora": check_lora, "ia3": check_ia3, "prompt_tuning": check_prompt, "prefix_tuning": check_prompt, "p_tuning": check_prompt,
+           "bottleneck": lambda model, method: encoder_layers(stack(model))}  # fmt: skip
+
+def check_method(
+    method: MethodSpec,
+    model=None,  # what it is to move, on the meta device or with weights; None asks only the machine
+    tokenizer=None,  # read by prompt_tuning with an init_text
+) -> None:
+    "Raises `RecipeError` where this machine, and `ModelError` where this model, can't be trained by it."
+    if method.name == "qlora": _check_machine()
+    if model is not None and method.name in _CHECKS: _CHECKS[method.name](model, method, **({"tokenizer": tokenizer} if method.name == "prompt_tuning" else {}))
+
+def _check_machine() -> None:
     problems, instead = Problems(RecipeError), "Take method.name=lora, which needs no more than this machine has but memory for whole weights."
     if device() != "cuda": problems.add(f"4-bit weights need a CUDA device, and this machine computes on {device()}", instead, field="method.name", value="qlora")
     if importlib.util.find_spec("bitsandbytes") is None: problems.add("bitsandbytes, which holds weights in 4 bits, is not installed", "`pip install bitsandbytes`, or take method.name=lora.", field="method.name", value="qlora")
