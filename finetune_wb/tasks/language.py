@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from ..recipe import Recipe, TrainSpec
 
-# %% ../../nbs/32_tasks.language.ipynb #2b657f7a
+# %% ../../nbs/32_tasks.language.ipynb #13700e3e
 @dataclass(frozen=True)
 class Language:
     "Texts that go on."
@@ -18,9 +18,10 @@ class Language:
     label_names = ()
 
     def train_spec(self, recipe: Recipe) -> TrainSpec:
-        "The recipe's `train` section with this task's defaults in place of null; `dropout: null` stays, the model's own."
+        "The recipe's `train` section with this task's defaults in place of null; but for preference `dropout: null` stays, the model's own."
         from finetune_wb.models.methods import default_learning_rate
-        return recipe.train.filled(tokens_per_batch=4096, metric_for_best_model="loss", learning_rate=default_learning_rate(recipe.method, self.name))
+        quiet = {"dropout": 0.0} if self.name == "preference" else {}
+        return recipe.train.filled(**quiet, tokens_per_batch=4096, metric_for_best_model="loss", learning_rate=default_learning_rate(recipe.method, self.name))
 
     def model(self, source, recipe: Recipe, attn_implementation: str, dropout: float | None):
         "The pre-trained language model; quantised where the method asks for it."

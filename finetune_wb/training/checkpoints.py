@@ -121,7 +121,7 @@ def alert(run: Run, message: str, cure: str, severity: str = "warning", **fields
     run.log.write("alert", severity=severity, message=message, cure=cure, **fields)
     print(plain(f"{severity}: run {run.id}: {message}. {cure}"), file=sys.stderr, flush=True)
 
-# %% ../../nbs/41_training.checkpoints.ipynb #2f75b210
+# %% ../../nbs/41_training.checkpoints.ipynb #a230302b
 def _remove(folder: Path) -> None:
     gone = folder.with_name(folder.name + ".gone")
     os.rename(folder, gone)
@@ -137,7 +137,7 @@ def rotate(
     by_worth = list(dict.fromkeys([*steps[:1], *(s for s in steps if s == best_step), *steps]))
     for step in by_worth[max(keep, 1 + (best_step in steps[1:])) :]: _remove(run.checkpoints / checkpoint_name(step))
 
-_REMAINS = re.compile(r"(step-\d{6,}|model|probe|start)\.(part|old|gone)")
+_REMAINS = re.compile(r"(step-\d{6,}|model|probe|reference|start)\.(part|old|gone)")
 
 def sweep(run: Run) -> None:
     "Removes what a killed process was about to write, to replace or to delete."
