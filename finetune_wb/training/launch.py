@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['launch', 'attach', 'resume', 'clone']
 
-# %% ../../nbs/45_training.launch.ipynb #ac1dfd48
+# %% ../../nbs/45_training.launch.ipynb #3c1c1a69
 import os
 import shutil
 import subprocess
@@ -17,6 +17,7 @@ from pathlib import Path
 from ..control import Control, request
 from ..errors import Problem, RecipeError, RunError
 from ..process import process_now
+from ..method import why_not
 from ..recipe import Recipe, load_recipe, override
 from ..run import ENDED, Run, create_run, hold, open_run, runs, write_json
 from .checkpoints import check_open, checkpoint_name, checkpoints, copy_start
@@ -97,7 +98,7 @@ def resume(
         with _written(run): _start(run, queue)
     return run
 
-# %% ../../nbs/45_training.launch.ipynb #2429f25f
+# %% ../../nbs/45_training.launch.ipynb #4987deed
 def _start_from(parent: Run, child: Run, step: int | None) -> None:
     "Gives `child` the weights of the parent's checkpoint."
     steps = checkpoints(parent)
@@ -113,6 +114,7 @@ def _start_from(parent: Run, child: Run, step: int | None) -> None:
 def _start_from_model(parent: Run, child: Run) -> None:
     "Gives `child` the weights that were best on valid."
     record = parent.record
+    if reason := why_not(parent.recipe.method, "clone"): raise RunError(Problem(f"can't be gone on from: {reason}", "Clone a run that was stopped, which has its checkpoints, or train a new one.", field="method.name", value=parent.recipe.method.name, file=str(parent.folder)))
     facts = {**record["facts"], "run": parent.id, "step": record["result"].get("fine_tune", {}).get("best_step", 0)}
     copy_start(parent.model_folder, child, facts)
 

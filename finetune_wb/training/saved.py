@@ -5,42 +5,44 @@
 # %% auto #0
 __all__ = ['HEAD', 'model_identity', 'save_trained', 'load_trained', 'save_head', 'load_head']
 
-# %% ../../nbs/43_training.saved.ipynb #40890ae5
+# %% ../../nbs/43_training.saved.ipynb #94f13293
 import json
 from collections.abc import Collection
 from pathlib import Path
 
 from ..errors import ModelError, Problem, RunError
+from ..models.bottleneck import BOTTLENECK_CONFIG
 from ..models.catalog import ModelSource, find_model
 from ..models.load import load_encoder, quiet
 from ..run import Run
 from .checkpoints import check, commit
 
-# %% ../../nbs/43_training.saved.ipynb #2ab2326c
+# %% ../../nbs/43_training.saved.ipynb #18a49340
 def model_identity(source: ModelSource) -> dict:
     "What pins the pre-trained weights: id, kind, and commit or hash."
     return {"id": source.id, "kind": source.kind, "commit": source.commit, "sha256": source.sha256}
 
 def save_trained(
-    model,  # a classifier or a language model, as it is or wrapped by peft
+    model,  # a classifier or a language model, as it is or with an adapter
     tokenizer,  # with the template in use
     folder: Path,
     source: ModelSource,  # what it was trained from
     stops: Collection[int] = (),  # ids that end an answer, for the generation settings of a language model
 ) -> None:
     "Weights or adapter, settings and tokenizer into `folder`, without any path of this machine."
+    from finetune_wb.models.adapted import is_adapted, save_adapter
     part = folder.with_name(folder.name + ".part")
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
     for config in (base.config, getattr(base.config, "encoder_config", None)):
         if config is not None: config._name_or_path = source.id
     if stops: base.generation_config.eos_token_id = sorted(stops)
     with quiet():
-        model.save_pretrained(part)
+        save_adapter(model, part) if is_adapted(model) else model.save_pretrained(part)
         base.config.save_pretrained(part)
         if stops: base.generation_config.save_pretrained(part)
         tokenizer.save_pretrained(part)
     (part / "README.md").unlink(missing_ok=True)
-    _scrub(part / "adapter_config.json", source)
+    for name in ("adapter_config.json", BOTTLENECK_CONFIG): _scrub(part / name, source)
     commit(part, folder)
 
 def _scrub(adapter: Path, source: ModelSource) -> None:
@@ -49,7 +51,7 @@ def _scrub(adapter: Path, source: ModelSource) -> None:
     config = {**json.loads(adapter.read_text()), "base_model_name_or_path": source.id, "revision": source.commit}
     adapter.write_text(json.dumps(config, indent=2, sort_keys=True))
 
-# %% ../../nbs/43_training.saved.ipynb #faabde4d
+# %% ../../nbs/43_training.saved.ipynb #79b35bbb
 def _same_base(run: Run) -> ModelSource:
     "The base model of `run`. Raises `ModelError` unless it is the one it was trained on."
     source = find_model(run.recipe.model)
@@ -61,25 +63,25 @@ def _same_base(run: Run) -> ModelSource:
 
 def _classifier(run: Run, attention: str):
     "The classifier of `run`; with an adapter, on its base."
-    from peft import PeftModel
+    from finetune_wb.models.adapted import has_adapter, load_adapter
     from finetune_wb.models.classifier import ClassifierConfig, SequenceClassifier, new_classifier
-    if not (run.model_folder / "adapter_config.json").exists(): return SequenceClassifier.from_pretrained(run.model_folder, attn_implementation=attention, use_safetensors=True)
+    if not has_adapter(run.model_folder): return SequenceClassifier.from_pretrained(run.model_folder, attn_implementation=attention, use_safetensors=True)
     config = ClassifierConfig.from_pretrained(run.model_folder)
     encoder = load_encoder(_same_base(run), run.recipe.model, attn_implementation=attention)
     names = tuple(config.id2label[i] for i in range(len(config.id2label)))
-    return PeftModel.from_pretrained(new_classifier(encoder, names, config.pooling, config.head_dropout, config.feature_scale), run.model_folder)
+    return load_adapter(new_classifier(encoder, names, config.pooling, config.head_dropout, config.feature_scale), run.model_folder)
 
 def _language(run: Run, attention: str):
     "The language model of `run`; with an adapter, on its base."
-    from peft import PeftModel
+    from transformers import GenerationConfig
+    from finetune_wb.models.adapted import has_adapter, load_adapter
     from finetune_wb.models.causal import load_causal
     from finetune_wb.models.methods import quantization_of
-    if not (run.model_folder / "adapter_config.json").exists():
+    if not has_adapter(run.model_folder):
         return load_causal(ModelSource(run.id, run.model_folder, "local"), run.recipe.model.model_copy(update={"id": str(run.model_folder)}), attention)
-    model = PeftModel.from_pretrained(load_causal(_same_base(run), run.recipe.model, attention, quantization=quantization_of(run.recipe.method)), run.model_folder)
-    from transformers import GenerationConfig
-    model.get_base_model().generation_config = GenerationConfig.from_pretrained(run.model_folder)
-    return model
+    base = load_causal(_same_base(run), run.recipe.model, attention, quantization=quantization_of(run.recipe.method))
+    base.generation_config = GenerationConfig.from_pretrained(run.model_folder)
+    return load_adapter(base, run.model_folder)
 
 def load_trained(
     run: Run,

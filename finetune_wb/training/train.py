@@ -97,7 +97,7 @@ def _load_start(run: Run, model, facts: dict) -> None:
         set_peft_model_state_dict(model, load_file(run.folder / "start" / "adapter_model.safetensors"))
     else: load_moving(model, run.folder / "start", exactly=False)
 
-# %% ../../nbs/44_training.train.ipynb #9810a147
+# %% ../../nbs/44_training.train.ipynb #3446ee1a
 def build(
     job: Job,
     fit: Callable = lambda model: None,  # called with the model before the method is applied
@@ -106,7 +106,7 @@ def build(
     from finetune_wb.models.methods import apply_method
     model = job.task.model(job.source, job.recipe, job.settings["attn_implementation"], job.spec.dropout).to(job.settings["device"])
     fit(model)
-    with quiet(): return apply_method(model, job.recipe.method)
+    with quiet(): return apply_method(model, job.recipe.method, job.tokenizer)
 
 def trainer_of(
     job: Job,
