@@ -58,7 +58,7 @@ def _countable(rows: TokenRows) -> np.ndarray:
     "Trained tokens that something stands before, (rows,)."
     return np.array([int(row.trained[1 : row.kept].sum()) for row in rows.rows], np.int64)
 
-# %% ../../nbs/53_evaluation.answers.ipynb #4709d576
+# %% ../../nbs/53_evaluation.answers.ipynb #0869f62e
 @dataclass(frozen=True, eq=False)
 class Answers:
     "What one model wrote, and what the references cost it."
@@ -90,13 +90,14 @@ def answer(
     bf16: bool = False,  # autocast
     first: int | None = None,  # write for this many rows only; None: for all
     name: str = "model",  # for the progress bars
+    stops: Sequence[int] | None = None,  # ids that end an answer; None takes `stop_ids`
     tick: Callable[[], None] = lambda: None,
 ) -> Answers:
     "Asks a model every row."
     with Cost() as spent:
         nats, tokens = reference_nats(model, asked.rows, bf16, title=f"loss, {name}", tick=tick)
         worse = reference_nats(model, asked.rejected, bf16, title=f"loss of rejected, {name}", tick=tick) if asked.rejected is not None else (None, None)
-        written = generate(model, tokenizer, asked.prompts[:first], max_new_tokens, bf16=bf16, title=f"answers, {name}", tick=tick)
+        written = generate(model, tokenizer, asked.prompts[:first], max_new_tokens, stops, bf16=bf16, title=f"answers, {name}", tick=tick)
     return Answers(tuple(written), nats, tokens, *worse, shown=asked.shown, seconds=spent.seconds, peak_mb=spent.peak_mb)
 
 # %% ../../nbs/53_evaluation.answers.ipynb #f41cc9a8

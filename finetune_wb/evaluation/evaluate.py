@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['rows_of', 'baseline_probabilities', 'evaluate']
 
-# %% ../../nbs/56_evaluation.evaluate.ipynb #e7171923
+# %% ../../nbs/56_evaluation.evaluate.ipynb #57bc711e
+import json
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from .baselines import few_shot, few_shot_rows, label_prompts, majority, zero_sh
 from .metrics import classification_metrics, confident_mistakes
 from .report import ReportContent, write_report
 from .verdict import Verdict, verdict
+from .written import Measured, measure, measures_table
 from ..machine import Cost
 from ..models.catalog import find_model
 from ..recipe import to_yaml
@@ -70,7 +72,7 @@ def baseline_probabilities(
     if "probe" in wanted: add("probe", head.probabilities(features), fitted["seconds"])
     return found, seconds, memory
 
-# %% ../../nbs/56_evaluation.evaluate.ipynb #a897f6e1
+# %% ../../nbs/56_evaluation.evaluate.ipynb #e86e559f
 def _times_measured(run: Run) -> int:
     "How many other runs beside this one were evaluated on the same test split."
     mine = run.record["data"]["split_fingerprint"]
@@ -80,16 +82,26 @@ def _times_measured(run: Run) -> int:
         except RunError: return None  # a damaged neighbour is not counted
     return sum(split_of(other) == mine for other in others)
 
-def _write_predictions(path: Path, data: Dataset, probabilities: np.ndarray) -> None:
-    "One JSON line a test row: origin, label, prediction, confidence; no text, which stays where it came from."
-    import json
-    names = data.label_names
-    with path.open("w", encoding="utf-8") as file:
-        for origin, label, row in zip(data.test["origin"], data.test["label"], probabilities):
-            best = int(row.argmax())
-            file.write(json.dumps({"origin": origin, "label": label, "predicted": names[best], "confidence": round(float(row[best]), 6)}, ensure_ascii=False) + "\n")
+def _predictions(data: Dataset, probabilities: np.ndarray) -> list[dict]:
+    "A line for each test row: origin, label, prediction, confidence; no text, which stays where it came from."
+    best, names = probabilities.argmax(1), data.label_names
+    return [{"origin": origin, "label": label, "predicted": names[i], "confidence": round(float(row[i]), 6)} for origin, label, row, i in zip(data.test["origin"], data.test["label"], probabilities, best)]
 
-# %% ../../nbs/56_evaluation.evaluate.ipynb #6789a82f
+def _classified(run: Run, data: Dataset, model, tokenizer) -> Measured:
+    "A classifier, measured; its samples are its most confident mistakes."
+    settings, spec, task = run.record["settings"], run.recipe.evaluate, task_for(run.recipe, data)
+    labels = task.label_ids(data.test)
+    rows = encode(tokenizer, data.test["text"].tolist(), settings["max_length"])
+    with Cost() as spent: tuned = predict(model, rows, tokenizer.pad_token_id, settings["device"], settings["bf16"], "test")
+    with Cost() as compared: baselines, seconds, memory = baseline_probabilities(run, data, tokenizer)
+    trained = run.record["cost"].values()
+    seconds["tuned"] = spent.seconds + sum(c["seconds"] for c in trained)
+    memory["tuned"] = max([spent.peak_mb, *(c["peak_mb"] for c in trained)])
+    result = verdict(labels, tuned, baselines, seconds, memory, spec.bootstrap_samples, spec.confidence, run.recipe.data.seed)
+    metrics = {**classification_metrics(tuned, labels, data.label_names, spec.calibration_bins), "cut": len(rows.cut), "cost": {"seconds": spent.seconds + compared.seconds, "peak_mb": max(spent.peak_mb, compared.peak_mb)}}
+    return Measured(result, metrics, _predictions(data, tuned), confident_mistakes(data.test, tuned, labels, data.label_names, spec.mistakes))
+
+# %% ../../nbs/56_evaluation.evaluate.ipynb #74b86f9e
 def evaluate(
     run: Run | str | Path,  # a run, its id or its folder
     runs_dir: str | Path | None = None,
@@ -102,30 +114,20 @@ def evaluate(
     import torch
     torch.set_num_threads(settings["threads"])
     run.log.write("state", state=run.state, stage="evaluate")
-    task = task_for(run.recipe, data)
-    labels = task.label_ids(data.test)
-    rows = encode(tokenizer, data.test["text"].tolist(), settings["max_length"])
-    with Cost() as spent: tuned = predict(model.to(settings["device"]), rows, tokenizer.pad_token_id, settings["device"], settings["bf16"], "test")
-    with Cost() as compared: baselines, seconds, memory = baseline_probabilities(run, data, tokenizer)
-    trained = run.record["cost"].values()
-    seconds["tuned"] = spent.seconds + sum(c["seconds"] for c in trained)
-    memory["tuned"] = max([spent.peak_mb, *(c["peak_mb"] for c in trained)])
-    spec = run.recipe.evaluate
-    result = verdict(labels, tuned, baselines, seconds, memory, spec.bootstrap_samples, spec.confidence, run.recipe.data.seed)
-    metrics = classification_metrics(tuned, labels, data.label_names, spec.calibration_bins)
-    metrics["cut"], metrics["other_runs_on_this_split"] = len(rows.cut), _times_measured(run)
-    metrics["cost"] = {"seconds": spent.seconds + compared.seconds, "peak_mb": max(spent.peak_mb, compared.peak_mb)}
-    _keep(run, data, tuned, metrics, result)
-    return result
+    found = (_classified if data.task == "classification" else measure)(run, data, model.to(settings["device"]), tokenizer)
+    found.metrics["other_runs_on_this_split"] = _times_measured(run)
+    _keep(run, found)
+    return found.verdict
 
-# %% ../../nbs/56_evaluation.evaluate.ipynb #a5e1e584
+# %% ../../nbs/56_evaluation.evaluate.ipynb #d91776f1
 def _short(source: str) -> str:
     "A data source without the folders of its files."
     return ", ".join(part.replace("\\", "/").rsplit("/", 1)[-1] for part in source.split(", "))
 
-def _content(run: Run, data: Dataset, tuned: np.ndarray, metrics: dict, result: Verdict) -> ReportContent:
+def _content(run: Run, found: Measured) -> ReportContent:
     "All that the report shows, from the run folder and the rows just measured."
-    record, recipe, labels = run.record, run.recipe, task_for(run.recipe, data).label_ids(data.test)
+    record, recipe, metrics = run.record, run.recipe, found.metrics
+    shown = {"samples": found.samples, "measures": measures_table(metrics)} if "models" in metrics else {"mistakes": found.samples}
     again = {"Python": 'from finetune_wb import evaluate, load_recipe, train\nevaluate(train(load_recipe("recipe.yaml")))',
              "command line": f"ftwb train recipe.yaml --run-id again\nftwb evaluate again   # recipe.yaml is in {run.id}/",
              "papermill": "ftwb notebook nbs/recipes/finetune.ipynb --recipe recipe.yaml"}
@@ -133,16 +135,18 @@ def _content(run: Run, data: Dataset, tuned: np.ndarray, metrics: dict, result: 
     tuned_for = record["result"].get("fine_tune", {})
     notes = [*record["data"]["notes"], *([f"Training was stopped on request at step {tuned_for['steps']} of {tuned_for['of']}."] if tuned_for.get("ended") == "request" else []), *([f"{others} other {'run was' if others == 1 else 'runs were'} measured here on this test split; the best of several looks better than it is."] if others else [])]
     return ReportContent(
-        title=f"{Path(record['model']['id']).name} · {recipe.method.name} · {_short(record['data']['source'])}", verdict=result, metrics=metrics, events=run.history(),
+        title=f"{Path(record['model']['id']).name} · {recipe.method.name} · {_short(record['data']['source'])}", verdict=found.verdict, metrics=metrics, **shown, events=run.history(),
         best_step=tuned_for.get("best_step"), metric=record["settings"]["metric_for_best_model"],
-        mistakes=confident_mistakes(data.test, tuned, labels, data.label_names, recipe.evaluate.mistakes), data={**record["data"], "notes": notes},
+        data={**record["data"], "notes": notes},
         cost={**record["cost"], "evaluate": metrics["cost"]}, recipe_yaml=to_yaml(recipe), reproduce=again, model=record["model"], machine=record["machine"], versions=record["versions"], created=record["created"])
 
-def _keep(run: Run, data: Dataset, tuned: np.ndarray, metrics: dict, result: Verdict) -> None:
+def _keep(run: Run, found: Measured) -> None:
     "Writes predictions, metrics, report and, last, the verdict."
     run.evaluation.mkdir(exist_ok=True)
-    _write_predictions(run.evaluation / "predictions.jsonl", data, tuned)
-    write_json(run.evaluation / "metrics.json", metrics)
-    write_report(run.folder / "report.html", _content(run, data, tuned, metrics, result))
-    write_json(run.evaluation / "verdict.json", result.to_json())
-    run.log.write("evaluation", name="test", sentence=result.sentence, **{k: v for k, v in metrics.items() if isinstance(v, float)})
+    lines = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in found.predictions)
+    (run.evaluation / "predictions.jsonl").write_text(lines, encoding="utf-8", errors="backslashreplace")
+    write_json(run.evaluation / "metrics.json", found.metrics)
+    write_report(run.folder / "report.html", _content(run, found))
+    write_json(run.evaluation / "verdict.json", found.verdict.to_json())
+    for part in run.evaluation.glob("part-*.json"): part.unlink()  # the verdict holds what they were kept for
+    run.log.write("evaluation", name="test", sentence=found.verdict.sentence, **{k: v for k, v in found.metrics.items() if isinstance(v, float)})

@@ -5,16 +5,16 @@
 # %% auto #0
 __all__ = ['learning_curves', 'confused_pairs', 'confusion_figure', 'reliability_figure', 'verdict_figure']
 
-# %% ../../nbs/53_evaluation.pictures.ipynb #9e255a25
+# %% ../../nbs/53_evaluation.pictures.ipynb #d9b19a0c
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from .verdict import Verdict, title_of
+from .verdict import Verdict, _metric_title, _value, title_of
 from ..pictures import COLOURS, caption, new_figure, styled, to_png_uri
 
-# %% ../../nbs/53_evaluation.pictures.ipynb #8eb190e9
+# %% ../../nbs/53_evaluation.pictures.ipynb #e360f5ba
 def _series(events: Sequence[Mapping], name: str) -> tuple[list[float], list[float]]:
     "Steps and values of one measurement, in order of steps."
     found = sorted((e["step"], float(e[name])) for e in events if e.get("kind") == "metric" and "step" in e and isinstance(e.get(name), (int, float)))
@@ -35,6 +35,7 @@ def learning_curves(
     events: Sequence[Mapping],  # of the run; those of kind "metric" are drawn
     best_step: int | None = None,  # whose weights were kept
     metric: str = "accuracy",  # the valid metric drawn beside the loss
+    unit: str = "row",  # what a loss is the mean of
 ):
     "Loss on train and valid by optimizer step, the valid metric, the learning rate."
     train, valid = _series(events, "train_loss"), _series(events, "valid_loss")
@@ -45,7 +46,7 @@ def learning_curves(
     _mark_best(loss, best_step)
     loss.plot(*train, color=COLOURS["train"], label="train")
     loss.plot(*valid, color=COLOURS["valid"], marker="o", markersize=4, label="valid")
-    loss.set(title="loss, nats per row", xlabel="optimizer step", ylim=(0, None))
+    loss.set(title=f"loss, nats per {unit}", xlabel="optimizer step", ylim=(0, None))
     loss.legend()
     _mark_best(score, best_step)
     score.plot(*_series(events, f"valid_{metric}"), color=COLOURS["valid"], marker="o", markersize=3)
@@ -132,27 +133,28 @@ def reliability_figure(
     below.set(xlabel="confidence", ylabel="rows")
     return figure
 
-# %% ../../nbs/53_evaluation.pictures.ipynb #468f4fe0
+# %% ../../nbs/53_evaluation.pictures.ipynb #55664703
 @styled
 def verdict_figure(
     outcome: Verdict,
 ):
-    "Accuracy of each model, and the tuned model's lead over each baseline with its interval."
-    names = [title_of("tuned"), *(caption(title_of(c.baseline)) for c in outcome.comparisons)]
-    accuracy = [outcome.accuracy, *(c.accuracy for c in outcome.comparisons)]
+    "The score of each model, and the tuned model's lead over each baseline with its interval."
+    names, metric = [title_of("tuned"), *(caption(title_of(c.baseline)) for c in outcome.comparisons)], outcome.metric
+    scores, times = [outcome.score, *(c.score for c in outcome.comparisons)], 1 if metric == "loss" else 100
     figure = new_figure(8, 0.9 + 0.38 * len(names))
     left, right = figure.subplots(1, 2, sharey=True)
-    left.barh(range(len(names)), accuracy, color=[COLOURS["tuned"], *[COLOURS["baseline"]] * len(outcome.comparisons)], height=0.6)
-    for i, share in enumerate(accuracy): left.text(share, i, f" {100 * share:.1f} %", va="center", fontsize=8)
+    left.barh(range(len(names)), scores, color=[COLOURS["tuned"], *[COLOURS["baseline"]] * len(outcome.comparisons)], height=0.6)
+    for i, score in enumerate(scores): left.text(score, i, f" {_value(metric, score)}", va="center", fontsize=8)
     left.set_yticks(range(len(names)), names, parse_math=False)
-    left.set(xlim=(0, 1.18), xticks=[0, 0.25, 0.5, 0.75, 1], title="accuracy on test")
-    left.xaxis.set_major_formatter(lambda share, _: f"{100 * share:.0f} %")
+    if metric == "loss": left.set(xlim=(0, 1.18 * max(scores)), title="loss on test, nats per token: less is better")
+    else: left.set(xlim=(0, 1.18), xticks=[0, 0.25, 0.5, 0.75, 1], title=f"{_metric_title(metric)} on test")
+    if metric != "loss": left.xaxis.set_major_formatter(lambda share, _: f"{100 * share:.0f}" + " %" * _value(metric, 0).endswith("%"))
     left.invert_yaxis()
     for i, c in enumerate(outcome.comparisons, 1):
         clear = c.low > 0 or c.high < 0
-        right.plot([100 * c.low, 100 * c.high], [i, i], color=COLOURS["tuned"] if clear else COLOURS["mark"], linewidth=3, solid_capstyle="round")
-        right.plot(100 * c.difference, i, "o", color="white", markeredgecolor=COLOURS["ink"], markersize=5)
+        right.plot([times * c.low, times * c.high], [i, i], color=COLOURS["tuned"] if clear else COLOURS["mark"], linewidth=3, solid_capstyle="round")
+        right.plot(times * c.difference, i, "o", color="white", markeredgecolor=COLOURS["ink"], markersize=5)
     right.axvline(0, color=COLOURS["ink"], linewidth=1)
-    right.set_title(f"its lead in points, {100 * outcome.confidence:g} % interval")
+    right.set_title(f"its {'difference in nats' if metric == 'loss' else 'lead in points'}, {100 * outcome.confidence:g} % interval")
     for axes in (left, right): axes.grid(axis="y", visible=False)
     return figure

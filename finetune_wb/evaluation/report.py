@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['CONTENTS', 'ReportContent', 'render_report', 'write_report']
 
-# %% ../../nbs/55_evaluation.report.ipynb #f52d3507
+# %% ../../nbs/55_evaluation.report.ipynb #2ed5cfba
 import base64
 import hashlib
 import os
@@ -18,16 +18,16 @@ from typing import Any
 
 from ..errors import Problem, RunError, plain
 from .pictures import confusion_figure, learning_curves, reliability_figure, verdict_figure
-from .verdict import Verdict, _duration, _percent, _points, title_of
+from .verdict import Verdict, _duration, _gap, _metric_title, _p, _percent, _points, _value, title_of
 from ..pictures import to_png_uri
 
-# %% ../../nbs/55_evaluation.report.ipynb #9f979808
+# %% ../../nbs/55_evaluation.report.ipynb #a61419c1
 @dataclass(frozen=True)
 class ReportContent:
     "Everything a report shows, as plain values."
     title: str  # the model and the data, in words
     verdict: Verdict
-    metrics: Mapping[str, Any]  # of `classification_metrics`
+    metrics: Mapping[str, Any]  # of `classification_metrics`, or of `measure` for written answers
     events: Sequence[Mapping] = ()  # of the run, for the curves
     best_step: int | None = None  # whose weights were kept
     metric: str = "accuracy"  # the valid metric that chose them
@@ -40,6 +40,8 @@ class ReportContent:
     machine: Mapping[str, Any] = field(default_factory=dict)  # of `machine()`
     versions: Mapping[str, str] = field(default_factory=dict)  # of `versions()`
     created: str = ""  # when it was trained, ISO 8601
+    measures: Sequence[Sequence[str]] = ()  # of `measures_table`, for written answers
+    samples: Sequence[Mapping] = ()  # answers to read: kind, origin, prompt, reference, and answers (name, text, note)
 
 # %% ../../nbs/55_evaluation.report.ipynb #d3f1c02d
 def _line(text: object, width: int = 400) -> str:
@@ -76,7 +78,7 @@ def _classes_lead(metrics: Mapping) -> str:
     caution = f" {who}, so these numbers are rough." if thin else ""
     return f"Macro F1 {100 * metrics['f1_macro']:.1f}, weighted {100 * metrics['f1_weighted']:.1f}. Hardest of {metrics['classes']} classes: {_line(low['label'], 60)} (F1 {100 * low['f1']:.1f}).{rest}{caution}"
 
-# %% ../../nbs/55_evaluation.report.ipynb #eda7ef90
+# %% ../../nbs/55_evaluation.report.ipynb #826f2e1b
 def _per_class(metrics: Mapping) -> list[dict]:
     ordered = sorted(metrics["per_class"], key=lambda c: (not c["support"], c["f1"], c["label"]))
     return [{"label": _line(c["label"], 120), "support": c["support"], "bar": round(90 * c["f1"], 1), **{k: f"{100 * c[k]:.1f}" for k in ("precision", "recall", "f1")}} for c in ordered]
@@ -84,11 +86,16 @@ def _per_class(metrics: Mapping) -> list[dict]:
 def _mistakes(content: ReportContent) -> list[dict]:
     return [{"confidence": _percent(m["confidence"]), "label": _line(m["label"], 80), "predicted": _line(m["predicted"], 80), "text": _line(m["text"]), "origin": _line(m["origin"], 160)} for m in content.mistakes]
 
+def _classifies(content: ReportContent) -> bool: return content.metrics.get("task", "classification") == "classification"
+
 def _tiles(content: ReportContent) -> list[tuple[str, str]]:
     best, outcome, metrics = content.verdict.best, content.verdict, content.metrics
-    lead = [(f"{_points(best.difference)} points", f"against {title_of(best.baseline)}")] if best else []
+    unit = " nats" if outcome.metric == "loss" else " points"
+    lead = [(f"{_gap(outcome.metric, best.difference)}{unit}", f"against {title_of(best.baseline)}")] if best else []
     time = [(_duration(outcome.seconds), "to train and predict")] if outcome.seconds is not None else []
-    return [(_percent(outcome.accuracy), "accuracy on test"), *lead, (f"{100 * metrics['f1_macro']:.1f}", "macro F1"), (f"{100 * metrics['ece']:.1f} points", "calibration error"), *time]
+    if _classifies(content): two = [(f"{100 * metrics['f1_macro']:.1f}", "macro F1"), (f"{100 * metrics['ece']:.1f} points", "calibration error")]
+    else: two = [(f"{metrics['perplexity']:,.4g}", "perplexity of the reference"), *([(_percent(metrics["stop_rate"]), "ended by themselves")] if "stop_rate" in metrics else [])]
+    return [(_value(outcome.metric, outcome.score), f"{_metric_title(outcome.metric)} on test"), *lead, *two, *time]
 
 def _costs(content: ReportContent) -> list[dict]:
     def of(stage, values): return {"stage": _line(stage), "time": _duration(values["seconds"]), "memory": f"{values['peak_mb']:,.0f} MB" if values.get("peak_mb") is not None else "–"}
@@ -106,33 +113,75 @@ def _machine_facts(content: ReportContent) -> list[tuple[str, str]]:
     machine = [(k.replace("_gib", ", GiB").replace("gpus", "GPUs"), _said(v)) for k, v in content.machine.items()]
     return [*model, *machine, *([("versions", _said(content.versions))] if content.versions else [])]
 
-# %% ../../nbs/55_evaluation.report.ipynb #db60d4ca
+# %% ../../nbs/55_evaluation.report.ipynb #27f6246c
+def _block(text: object, width: int = 3000) -> str:
+    "Text of several lines, cut, without characters that act on a page."
+    text = str(text)
+    return _lines(text if len(text) <= width else text[:width] + " …")
+
+def _samples(content: ReportContent) -> list[dict]:
+    def of(answer: Mapping) -> dict: return {"name": _line(answer["name"], 60), "text": _block(answer["text"]), "note": _line(answer["note"], 120)}
+    return [{"kind": _line(s["kind"], 20), "origin": _line(s["origin"], 160), "prompt": _block(s["prompt"]), "reference": _block(s["reference"]), "answers": [of(a) for a in s["answers"]]} for s in content.samples]
+
+def _beside(outcome: Verdict) -> list[dict]:
+    "The verdict's other measures, a line each."
+    lines = []
+    for one in outcome.further:
+        best = one.best
+        against = {"best": f"{title_of(best.baseline)}, {_value(one.metric, best.score)}", "gap": _gap(one.metric, best.difference), "interval": f"{_gap(one.metric, best.low)} to {_gap(one.metric, best.high)}", "p": _p(best.p_value).removeprefix("p ").removeprefix("= ")} if best else dict.fromkeys(("best", "gap", "interval", "p"), "")
+        lines.append({"title": _metric_title(one.metric), "tuned": _value(one.metric, one.score), "says": one.decision, **against})
+    return lines
+
+def _rows_lead(metrics: Mapping) -> str:
+    "What was asked, and what was not."
+    some = f"{metrics['rows']:,} of {metrics['test_rows']:,} test rows, the first of a seeded shuffle" if metrics["rows"] + metrics["left_out"] < metrics["test_rows"] else f"All {metrics['rows']:,} test rows"
+    left = f" {metrics['left_out']} rows were left out for every model: {_line('; '.join(metrics['left_out_examples']), 300)}." if metrics["left_out"] else ""
+    shots = metrics.get("few_shot_examples")
+    few = f" Few-shot shows the base model {shots['asked']} train rows first" + (f" ({shots['rows_with_fewer']:,} rows had room for fewer)" if shots["rows_with_fewer"] else "") + "." if shots else ""
+    limit = f" Answers are written greedily, up to {metrics['max_new_tokens']:,} tokens." if "written" in metrics else ""
+    return f"{some}.{limit}{few}{left}"
+
+# %% ../../nbs/55_evaluation.report.ipynb #89e8c0a8
 CONTENTS = (("comparison", "Comparison"), ("cost", "Cost"), ("classes", "Classes"), ("confusion", "Confusion"), ("calibration", "Calibration"),
             ("mistakes", "Mistakes"), ("learning", "Learning"), ("data", "Data"), ("reproduce", "Reproduce"), ("machine", "Machine"))
+_OF_CLASSES = ("classes", "confusion", "calibration", "mistakes")
+
+def _class_view(content: ReportContent) -> dict[str, Any]:
+    "What only a classifier's page shows."
+    metrics, classes = content.metrics, _per_class(content.metrics)
+    shown_first, wide = 15 if len(classes) > 20 else len(classes), len(metrics["label_names"]) > 30
+    return {"subject": f"{len(classes)} classes", "contents": CONTENTS, "classes_lead": _classes_lead(metrics), "worst": classes[:shown_first], "others": classes[shown_first:],
+            "confusion_lead": f"The pairs most often confused among {len(classes)} classes, the true class first." if wide else "Rows of the matrix are true classes, columns what the model said; numbers are test rows.",
+            "calibration_lead": _calibration_lead(metrics), "mistakes": _mistakes(content), "all_right": metrics["accuracy"] == 1}
+
+def _answer_view(content: ReportContent) -> dict[str, Any]:
+    "What only a language model's page shows."
+    mine = [("measures", "Measures"), *([("samples", "Answers")] if content.samples else [])]
+    contents = [*CONTENTS[:2], *mine, *(c for c in CONTENTS[2:] if c[0] not in _OF_CLASSES)]
+    head, *lines = ([_line(cell, 60) for cell in line] for line in content.measures)
+    return {"subject": _line(content.metrics["task"], 30), "contents": contents, "measures_head": head, "measures": lines, "beside": _beside(content.verdict), "samples": _samples(content), "rows_lead": _rows_lead(content.metrics)}
 
 def _view(content: ReportContent) -> dict[str, Any]:
     "What the template shows: text and numbers that are ready to print."
-    outcome, metrics, classes = content.verdict, content.metrics, _per_class(content.metrics)
+    outcome, classes = content.verdict, _classifies(content)
+    own = (_class_view if classes else _answer_view)(content)
     head, _, body = outcome.sentence.partition(": ")
     head_row, *rows = outcome.cells()
-    shown_first = 15 if len(classes) > 20 else len(classes)
-    wide = len(metrics["label_names"]) > 30
-    return {"title": _line(content.title, 120), "decision": outcome.decision, "head": head, "body": plain(body).replace(" %", "\N{NO-BREAK SPACE}%"),
+    exact = all(c.spread is None for c in outcome.comparisons)
+    return {"title": _line(content.title, 120), "decision": outcome.decision, "head": head, "body": plain(body).replace(" %", "\N{NO-BREAK SPACE}%"), "classifies": classes,
             "tone": {"worth it": "good", "not worth it": "bad"}.get(outcome.decision, "unsure"),
-            "subtitle": f"{len(classes)} classes · {outcome.rows:,} test rows" + (f" · trained {_line(content.created, 40)[:16].replace('T', ' ')}" if content.created else ""),
-            "rows": f"{outcome.rows:,}", "compared": outcome.comparisons, "verdict_head": head_row, "verdict_rows": rows, "tiles": _tiles(content), "contents": CONTENTS,
-            "costs": _costs(content), "classes_lead": _classes_lead(metrics), "worst": classes[:shown_first], "others": classes[shown_first:],
-            "confusion_lead": f"The pairs most often confused among {len(classes)} classes, the true class first." if wide else "Rows of the matrix are true classes, columns what the model said; numbers are test rows.",
-            "calibration_lead": _calibration_lead(metrics), "mistakes": _mistakes(content), "all_right": metrics["accuracy"] == 1,
+            "subtitle": f"{own['subject']} · {outcome.rows:,} test rows" + (f" · trained {_line(content.created, 40)[:16].replace('T', ' ')}" if content.created else ""),
+            "rows": f"{outcome.rows:,}", "compared": outcome.comparisons, "p_value": "McNemar's exact test" if exact else "that of random signs, as if it made no difference which model is which",
+            "verdict_head": head_row, "verdict_rows": rows, "tiles": _tiles(content), "costs": _costs(content), **own,
             "learning_lead": _learning_lead(content), "data_facts": _data_facts(content), "notes": [_line(n, 1000) for n in content.data.get("notes", ())],
             "reproduce": [(_line(k), _lines(v)) for k, v in content.reproduce.items()], "recipe": _lines(content.recipe_yaml) or "not recorded",
             "machine_facts": _machine_facts(content), "footer": f"finetune_wb {_line(content.versions.get('finetune_wb', ''), 30)}".strip() + " · one file, no script, nothing loaded from outside"}
 
 def _pictures(content: ReportContent) -> dict[str, Any]:
-    metrics, logged = content.metrics, any(e.get("kind") == "metric" for e in content.events)
-    return {"confusion": confusion_figure(metrics["confusion"], metrics["label_names"]), "reliability": reliability_figure(metrics["reliability"], metrics["ece"]),
-            "verdict": verdict_figure(content.verdict) if content.verdict.comparisons else None,
-            "curves": learning_curves(content.events, content.best_step, content.metric) if logged else None}
+    metrics, logged, classes = content.metrics, any(e.get("kind") == "metric" for e in content.events), _classifies(content)
+    own = {"confusion": confusion_figure(metrics["confusion"], metrics["label_names"]), "reliability": reliability_figure(metrics["reliability"], metrics["ece"])} if classes else {}
+    return {**own, "verdict": verdict_figure(content.verdict) if content.verdict.comparisons else None,
+            "curves": learning_curves(content.events, content.best_step, content.metric, "row" if classes else "token") if logged else None}
 
 # %% ../../nbs/55_evaluation.report.ipynb #2a4833a1
 def render_report(content: ReportContent) -> str:

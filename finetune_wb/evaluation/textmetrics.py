@@ -88,7 +88,7 @@ def distinct(
     grams = [gram for ids in answers for gram in _grams(ids, n)]
     return len(set(grams)) / len(grams) if grams else 1.0
 
-# %% ../../nbs/50_evaluation.textmetrics.ipynb #70b9ee73
+# %% ../../nbs/50_evaluation.textmetrics.ipynb #cce7e18c
 def corpus_scores(
     written: Sequence[str],  # one answer a row
     references: Sequence[str],  # the same rows
@@ -96,7 +96,7 @@ def corpus_scores(
     "Means of `row_scores` over the rows; `bleu` and `corpus_chrf` of all rows as one, with their `signatures`."
     from sacrebleu.metrics import BLEU, CHRF
     if len(written) != len(references) or not len(written): raise DataError(Problem(f"{len(written)} answers for {len(references)} references", "One answer is needed for each of at least one reference."))
-    ours, theirs, (chrf, bleu) = [said(t) for t in written], [said(t) for t in references], (CHRF(), BLEU())
+    ours, theirs, (chrf, bleu) = [said(t) for t in written], [said(t) for t in references], (CHRF(), BLEU(effective_order=True))
     rows = [row_scores(a, b) for a, b in zip(written, references)]
     means = {name: sum(row[name] for row in rows) / len(rows) for name in rows[0] if name not in ("bleu", "length_ratio")}
     whole = {"bleu": min(bleu.corpus_score(ours, [theirs]).score / 100, 1.0), "corpus_chrf": min(chrf.corpus_score(ours, [theirs]).score / 100, 1.0)}
