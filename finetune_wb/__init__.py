@@ -24,7 +24,7 @@ _home = {  # public name -> the module that defines it
     "Run": "run", "open_run": "run", "runs": "run",
     "train": "training.train", "launch": "training.launch", "attach": "training.launch", "resume": "training.launch", "clone": "training.launch", "request": "control",
     "monitor": "panels.monitor", "RunMonitor": "panels.monitor", "wait": "follow",
-    "evaluate": "evaluation.evaluate", "write_report": "evaluation.report",
+    "evaluate": "evaluation.evaluate", "write_report": "evaluation.report", "merge": "export.merge",
     "WorkbenchError": "errors",
 }  # fmt: skip
 __all__ = [*_home]

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['app', 'RunsDir', 'RunId', 'Overrides', 'RecipeFile', 'RunName', 'Queue', 'recipe_command', 'fields', 'data',
-           'preflight', 'tokens', 'train', 'evaluate', 'launch', 'resume', 'clone', 'stop', 'pause', 'request', 'runs',
-           'show', 'watch', 'notebook', 'main']
+           'preflight', 'tokens', 'train', 'evaluate', 'merge', 'launch', 'resume', 'clone', 'stop', 'pause', 'request',
+           'runs', 'show', 'watch', 'notebook', 'main']
 
 # %% ../nbs/81_cli.ipynb #2def88af
 import os
@@ -102,7 +102,7 @@ def _losses(recipe, row):
     from finetune_wb.training.tokenview import row_losses
     return dict(row_losses(load_causal(find_model(recipe.model), recipe.model).to(device()), [row])).get(0)
 
-# %% ../nbs/81_cli.ipynb #84338f9e
+# %% ../nbs/81_cli.ipynb #e12cab56
 @app.command()
 def train(recipe: RecipeFile, overrides: Overrides = None, runs_dir: RunsDir = None, run_id: RunId = None):
     "Train a recipe in this process; the run folder keeps all of it."
@@ -126,6 +126,15 @@ def evaluate(run: RunName, runs_dir: RunsDir = None):
     opened = open_run(run, runs_dir)
     _verdict(evaluate_run(opened))
     typer.echo(f"report: {opened.folder / 'report.html'}")
+
+@app.command()
+def merge(
+    run: RunName, folder: Annotated[Path, typer.Argument(help="The folder to write; it may exist if it is empty.")],
+    dtype: Annotated[str, typer.Option(help="Of the weights: float32, bfloat16 or float16.")] = "float32", runs_dir: RunsDir = None,
+):
+    "Write a run's model in one piece, its adapter in the weights of its base, and show that it is the same function."
+    from finetune_wb.export.merge import merge as merge_run
+    typer.echo(plain(str(merge_run(open_run(run, runs_dir), folder, dtype))))
 
 def _verdict(verdict) -> None:
     "A verdict's table and its sentence."

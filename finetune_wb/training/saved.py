@@ -51,7 +51,7 @@ def _scrub(adapter: Path, source: ModelSource) -> None:
     config = {**json.loads(adapter.read_text()), "base_model_name_or_path": source.id, "revision": source.commit}
     adapter.write_text(json.dumps(config, indent=2, sort_keys=True))
 
-# %% ../../nbs/43_training.saved.ipynb #79b35bbb
+# %% ../../nbs/43_training.saved.ipynb #0f21339a
 def _same_base(run: Run) -> ModelSource:
     "The base model of `run`. Raises `ModelError` unless it is the one it was trained on."
     source = find_model(run.recipe.model)
@@ -61,7 +61,7 @@ def _same_base(run: Run) -> ModelSource:
         raise ModelError(Problem(f"the base model's {changed[0]} is not that of training ({trained_on[changed[0]]})", "An adapter only fits the weights it was trained on: bring back that version.", file=source.id, value=here[changed[0]]))
     return source
 
-def _classifier(run: Run, attention: str):
+def _classifier(run: Run, attention: str, quantize: bool):
     "The classifier of `run`; with an adapter, on its base."
     from finetune_wb.models.adapted import has_adapter, load_adapter
     from finetune_wb.models.classifier import ClassifierConfig, SequenceClassifier, new_classifier
@@ -71,7 +71,7 @@ def _classifier(run: Run, attention: str):
     names = tuple(config.id2label[i] for i in range(len(config.id2label)))
     return load_adapter(new_classifier(encoder, names, config.pooling, config.head_dropout, config.feature_scale), run.model_folder)
 
-def _language(run: Run, attention: str):
+def _language(run: Run, attention: str, quantize: bool):
     "The language model of `run`; with an adapter, on its base."
     from transformers import GenerationConfig
     from finetune_wb.models.adapted import has_adapter, load_adapter
@@ -79,13 +79,14 @@ def _language(run: Run, attention: str):
     from finetune_wb.models.methods import quantization_of
     if not has_adapter(run.model_folder):
         return load_causal(ModelSource(run.id, run.model_folder, "local"), run.recipe.model.model_copy(update={"id": str(run.model_folder)}), attention)
-    base = load_causal(_same_base(run), run.recipe.model, attention, quantization=quantization_of(run.recipe.method))
+    base = load_causal(_same_base(run), run.recipe.model, attention, quantization=quantization_of(run.recipe.method) if quantize else None)
     base.generation_config = GenerationConfig.from_pretrained(run.model_folder)
     return load_adapter(base, run.model_folder)
 
 def load_trained(
     run: Run,
     attn_implementation: str | None = None,  # None: as in training
+    quantize: bool = True,  # False: the base of QLoRA in full precision, which needs no GPU
 ):  # (model in eval mode, tokenizer)
     "The best model of a run, on the CPU. Raises `RunError` where there is none, or a damaged one."
     from transformers import AutoTokenizer
@@ -94,7 +95,7 @@ def load_trained(
     if reason := check(run.model_folder): raise RunError(Problem(f"its model can't be trusted: {reason}", "Bring the file back from a copy, or train again.", file=str(run.model_folder)))
     attention = attn_implementation or run.record["settings"]["attn_implementation"]
     build = _classifier if run.record.get("task", "classification") == "classification" else _language
-    with quiet(): model = build(run, attention)
+    with quiet(): model = build(run, attention, quantize)
     return model.eval(), AutoTokenizer.from_pretrained(run.model_folder, trust_remote_code=False)
 
 # %% ../../nbs/43_training.saved.ipynb #277a68ef
