@@ -16,13 +16,14 @@ from typing import Any
 from .errors import TrainingError, WorkbenchError
 from .recipe import Recipe
 
-# %% ../nbs/04_failures.ipynb #bc377f54
+# %% ../nbs/04_failures.ipynb #5215dca6
 def _less_memory(recipe: Recipe | None, settings: dict) -> list[str]:
     "Overrides that need about half the memory."
     if recipe is None: return []
     train = recipe.train
     longest = train.max_length or settings.get("max_length") or 256
-    if train.tokens_per_batch // 2 >= max(longest, 8): return [f"train.tokens_per_batch={train.tokens_per_batch // 2}", f"train.gradient_accumulation_steps={train.gradient_accumulation_steps * 2}"]
+    budget = train.tokens_per_batch or settings.get("tokens_per_batch") or 1024
+    if budget // 2 >= max(longest, 8): return [f"train.tokens_per_batch={budget // 2}", f"train.gradient_accumulation_steps={train.gradient_accumulation_steps * 2}"]
     return [f"train.max_length={longest // 2}"] if longest >= 8 else []
 
 def _smaller_steps(recipe: Recipe | None, settings: dict) -> list[str]:

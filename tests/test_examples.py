@@ -227,7 +227,7 @@ def test_an_embedding_that_is_much_larger_than_the_tokenizer(recipe_of, tmp_path
 
 # ------------------------------------------------------------------ refusals
 @pytest.mark.parametrize(("task", "field", "says"), [
-    ("completion", "model.chat_template=alpaca", "the task is completion, which has no conversations"),
+    ("completion", "model.chat_template=alpaca", "the task is completion, which takes null only"),
     ("completion", "train.loss_on=assistant", "the task is completion, which takes auto or all only"),
     ("preference", "train.loss_on=all", "the task is preference, which takes auto or completion only"),
     ("chat", "model.chat_template=chatml", "the vocabulary has no <|im_start|>"),

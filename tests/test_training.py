@@ -365,7 +365,7 @@ def test_training_never_reads_a_test_text(tiny_model, tmp_path, monkeypatch, met
 
     import pandas as pd
 
-    from finetune_wb.training import train as module
+    from finetune_wb.training import prepare as module
 
     class Poisoned(pd.DataFrame):
         def __getitem__(self, key):

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['build', 'trainer_of', 'train']
 
-# %% ../../nbs/44_training.train.ipynb #220bc96f
+# %% ../../nbs/44_training.train.ipynb #ed1c2420
 import os
 import shutil
 from collections.abc import Callable
@@ -13,6 +13,8 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+
+import numpy as np
 
 from ..control import Control
 from ..data.kept import keep_rows, kept_rows
@@ -79,6 +81,17 @@ def _probe(job: Job, model, run: Run, facts: dict, tick: Callable) -> tuple[dict
     fitted = read_manifest(folder)
     return fitted["values"], fitted["cost"]
 
+# %% ../../nbs/44_training.train.ipynb #71bab855
+def _reference(job: Job, model, run: Run, facts: dict, tick: Callable) -> tuple[dict, dict]:
+    "What the base model says of every answer, by split, and its cost."
+    from finetune_wb.training.preference import REFERENCE, load_reference, reference_of, save_reference
+    folder = run.folder / "reference"
+    if check(folder, (REFERENCE,), **facts) is not None:
+        sides = {"train": (job.train_rows, job.rejected["train"]), "valid": (job.valid_rows, job.rejected["valid"])}
+        with Cost() as spent: found = {name: reference_of(model, job.tokenizer, *rows, 4 * job.spec.tokens_per_batch, job.settings["bf16"], tick) for name, rows in sides.items()}
+        save_reference(found, folder, **facts, cost={"seconds": spent.seconds, "peak_mb": spent.peak_mb})
+    return load_reference(folder), read_manifest(folder)["cost"]
+
 # %% ../../nbs/44_training.train.ipynb #4817a20b
 def _room(run: Run, model, keep: int) -> None:
     from finetune_wb.training.weights import moving
@@ -97,7 +110,7 @@ def _load_start(run: Run, model, facts: dict) -> None:
         set_peft_model_state_dict(model, load_file(run.folder / "start" / "adapter_model.safetensors"))
     else: load_moving(model, run.folder / "start", exactly=False)
 
-# %% ../../nbs/44_training.train.ipynb #3446ee1a
+# %% ../../nbs/44_training.train.ipynb #f0d5520b
 def build(
     job: Job,
     fit: Callable = lambda model: None,  # called with the model before the method is applied
@@ -112,24 +125,35 @@ def trainer_of(
     job: Job,
     model,  # from `build`
     folder: str | Path,  # of the checkpoints
+    reference: dict | None = None,  # of preference: split → what `reference_of` says; None takes 0 everywhere, which will do for a trial only
 ) -> Callable:
     "What makes the trainer of a job, once it is given its callback."
     from finetune_wb.training.arguments import training_arguments
     from finetune_wb.training.collate import settle_batching
-    classifies = job.task.name == "classification"
-    batching = "grouped" if classifies else settle_batching(job.spec.batching, model, job.settings["attn_implementation"])
-    arguments = training_arguments(job.spec, folder, job.settings["learning_rate"], job.settings["bf16"], job.settings["device"], _batches(job, batching))
-    if classifies:
+    kind, settings, (train, valid) = job.task.name, job.settings, _rows(job, reference)
+    batching = "grouped" if kind in ("classification", "preference") else settle_batching(job.spec.batching, model, settings["attn_implementation"])
+    arguments = training_arguments(job.spec, folder, settings["learning_rate"], settings["bf16"], settings["device"], _batches(train, job.spec.tokens_per_batch, batching))
+    if kind == "classification":
         from finetune_wb.training.trainer import classifier_trainer
-        return partial(classifier_trainer, model, job.task, job.tokenizer, job.train_rows, job.valid_rows, job.spec, arguments)
+        return partial(classifier_trainer, model, job.task, job.tokenizer, train, valid, job.spec, arguments)
+    if kind == "preference":
+        from finetune_wb.training.preference import preference_trainer
+        return partial(preference_trainer, model, job.tokenizer, train, valid, job.spec, arguments)
     from finetune_wb.training.language import language_trainer
-    return partial(language_trainer, model, job.task, job.tokenizer, job.train_rows, job.valid_rows, job.spec, arguments, batching=batching)
+    return partial(language_trainer, model, job.task, job.tokenizer, train, valid, job.spec, arguments, batching=batching)
 
-def _batches(job: Job, batching: str) -> int:
+def _rows(job: Job, reference: dict | None) -> list:
+    "What the trainer is given of train and valid."
+    rows = {"train": job.train_rows, "valid": job.valid_rows}
+    if job.task.name != "preference": return list(rows.values())
+    from finetune_wb.training.preference import Pairs
+    return [Pairs(chosen, job.rejected[name], np.zeros((len(chosen), 2), np.float32) if reference is None else reference[name]) for name, chosen in rows.items()]
+
+def _batches(rows, budget: int, batching: str) -> int:
     "Batches of an epoch."
     from finetune_wb.training.collate import packed_batches
     from finetune_wb.training.encode import token_batches
-    return len((packed_batches if batching == "packed" else token_batches)(job.train_rows.lengths, job.spec.tokens_per_batch))
+    return len((packed_batches if batching == "packed" else token_batches)(rows.lengths, budget))
 
 def _stops(job: Job, model) -> tuple[int, ...]:
     "What ends an answer of the trained model: all that ended the base's, and the ends of the rows."
@@ -138,29 +162,31 @@ def _stops(job: Job, model) -> tuple[int, ...]:
     ends = {int(row.ids[row.ends[-1]]) for row in job.train_rows.rows if row.ends}
     return tuple(sorted({*stop_ids(job.tokenizer, model), *ends}))
 
-# %% ../../nbs/44_training.train.ipynb #7fb84c42
+# %% ../../nbs/44_training.train.ipynb #0d003c3a
 def _learn(job: Job, run: Run, live, resume_from: Path | None) -> dict:
     "Trains, saves the best model, and says what each part cost and brought."
     from transformers import set_seed
     from finetune_wb.models.methods import trainable
     from finetune_wb.training.saved import save_trained
     from finetune_wb.training.trainer import fine_tune
-    recipe, result, cost = job.recipe, {}, {}
+    recipe, result, cost, reference = job.recipe, {}, {}, None
     probes = job.task.name == "classification" and (recipe.method.name == "probe" or recipe.method.probe_first)
     def tick():
         live.beat()
         live.desk.glance()
     def fit(model):
+        nonlocal reference
         if probes: result["probe"], cost["probe"] = _probe(job, model, run, live.facts, tick)
+        if job.rejected: reference, cost["reference"] = _reference(job, model, run, live.facts, tick)
     set_seed(job.spec.seed)
-    run.log.write("state", state="running", stage="probe" if probes else "load")
+    run.log.write("state", state="running", stage="probe" if probes else "reference" if job.rejected else "load")
     model = build(job, fit)
     result["trainable"], result["parameters"] = trainable(model)
     if resume_from is None: _load_start(run, model, live.facts)
     _room(run, model, job.spec.save_total_limit)
     if recipe.method.name != "probe":
         before = 0.0 if resume_from is None else read_json(resume_from / "loop.json")["seconds"]
-        with quiet(), Cost() as spent: result["fine_tune"] = fine_tune(trainer_of(job, model, run.checkpoints), live, resume_from)
+        with quiet(), Cost() as spent: result["fine_tune"] = fine_tune(trainer_of(job, model, run.checkpoints, reference), live, resume_from)
         cost["train"] = {"seconds": before + spent.seconds, "peak_mb": spent.peak_mb}
     save_trained(model.cpu(), job.tokenizer, run.model_folder, job.source, _stops(job, model))
     return {"result": result, "cost": cost}
