@@ -23,7 +23,8 @@ _home = {  # public name -> the module that defines it
     "load_examples": "training.examples", "preflight": "training.examples", "tokens": "training.tokenview",
     "Run": "run", "open_run": "run", "runs": "run",
     "train": "training.train", "launch": "training.launch", "attach": "training.launch", "resume": "training.launch", "clone": "training.launch", "request": "control",
-    "monitor": "panels.monitor", "RunMonitor": "panels.monitor", "wait": "follow",
+    "monitor": "panels.monitor", "RunMonitor": "panels.monitor", "TokenPanel": "panels.tokens", "wait": "follow",
+    "Talk": "evaluation.talk", "Playground": "panels.playground",
     "evaluate": "evaluation.evaluate", "write_report": "evaluation.report", "merge": "export.merge",
     "WorkbenchError": "errors",
 }  # fmt: skip
