@@ -188,7 +188,7 @@ def test_the_limit_and_the_end_of_the_context_have_their_own_names(qwen):
     prompt, (word,) = prompt_for(tokenizer), tokenizer("a", add_special_tokens=False)["input_ids"]
     with planted(model, [word]):
         short, long = Stream(model, tokenizer, prompt, Sampling(max_new_tokens=3)), Stream(model, tokenizer, prompt, Sampling(max_new_tokens=5000))
-        assert read(short) == "aaa" and short.why == "reached 3 new tokens, the limit"
+        assert read(short) == "aaa" and short.why == "cut off at 3 new tokens"
         read(long)
     assert len(long.ids) + len(long.prompt_ids) == 256 and long.why == "ran out of room: the model reads 256 tokens at most"
 

@@ -66,8 +66,8 @@ class _Pieces:
         self.start, self.read = self.read, len(self.ids)
         return whole[len(known) :]
 
-# %% ../../nbs/57_evaluation.stream.ipynb #5b3b3482
-_ENDS = {"stop": "ended by itself", "limit": "reached {n:,} new tokens, the limit", "context": "ran out of room: the model reads {p:,} tokens at most", "stopped": "stopped", "failed": "failed"}
+# %% ../../nbs/57_evaluation.stream.ipynb #ba3bdd03
+_ENDS = {"stop": "ended by itself", "limit": "cut off at {n:,} new tokens", "context": "ran out of room: the model reads {p:,} tokens at most", "stopped": "stopped", "failed": "failed"}
 
 class Stream:
     "One answer: iterate over it to have it written, text by text."

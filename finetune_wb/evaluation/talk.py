@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SIDES', 'Speaker', 'load_speakers', 'token_boxes', 'Turn', 'Talk', 'Example', 'example_prompts']
 
-# %% ../../nbs/58_evaluation.talk.ipynb #480e52fa
+# %% ../../nbs/58_evaluation.talk.ipynb #73e06474
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -19,15 +19,14 @@ from ..data.load import load_data
 from ..errors import DataError, Problem, RunError, nearest
 from .stream import Sampling, Stream
 from ..machine import device
-from ..models.catalog import find_model
 from ..models.causal import load_causal
 from ..run import Run, open_run
 from ..training.generate import _halves
-from ..training.saved import load_trained
+from ..training.saved import _same_base, load_trained
 from ..training.tokens import TokenRow, _begin, _Refused, _render
 from ..training.tokenview import tokens
 
-# %% ../../nbs/58_evaluation.talk.ipynb #9635213a
+# %% ../../nbs/58_evaluation.talk.ipynb #97ab6bc9
 @dataclass(frozen=True, eq=False)
 class Speaker:
     "A model that answers."
@@ -41,20 +40,23 @@ class Speaker:
 
 SIDES = ("base", "tuned")
 
+def _placed(model, place: str): return model if model.device.type == place else model.to(place)  # quantised weights can't be moved, and are there already
+
 def load_speakers(
     run: Run,
     only: str | None = None,  # base or tuned; None: both
 ) -> dict[str, Speaker]:
     "Base and tuned model of a run, on this machine's device. Raises a `WorkbenchError` where one can't be loaded."
+    from peft import PeftModel
     model, tokenizer = load_trained(run)
     place, method = device(), run.recipe.method.name
     bf16 = bool(run.record["settings"]["bf16"]) and run.record["settings"]["device"] == place
-    shared = hasattr(model, "disable_adapter")
+    shared = isinstance(model, PeftModel)
     found = {}
     if only != "tuned":
-        base = model.get_base_model() if shared else load_causal(find_model(run.recipe.model), run.recipe.model, attn_implementation=run.record["settings"]["attn_implementation"]).eval()
-        found["base"] = Speaker(base.to(place), tokenizer, run.recipe.model.id, model.disable_adapter if shared else nullcontext, bf16)
-    if only != "base": found["tuned"] = Speaker(model.to(place), tokenizer, f"{run.recipe.model.id} · {method}", bf16=bf16)
+        base = model.get_base_model() if shared else load_causal(_same_base(run), run.recipe.model, run.record["settings"]["attn_implementation"])
+        found["base"] = Speaker(_placed(base, place), tokenizer, run.recipe.model.id, model.disable_adapter if shared else nullcontext, bf16)
+    if only != "base": found["tuned"] = Speaker(_placed(model, place), tokenizer, f"{run.recipe.model.id} · {method}", bf16=bf16)
     return found
 
 # %% ../../nbs/58_evaluation.talk.ipynb #66f3257a
@@ -106,7 +108,7 @@ def _transcript(talk: "Talk") -> str:
         parts += [f"{name}: {answer.text}" + (f" [{answer.why}]" if answer.ended not in (None, "stop") else "") for name, answer in turn.answers.items()]
     return "\n\n".join(parts)
 
-# %% ../../nbs/58_evaluation.talk.ipynb #f30762c9
+# %% ../../nbs/58_evaluation.talk.ipynb #eba728d3
 class Talk:
     "A conversation with every speaker of a run; nothing is loaded before the first question."
 
@@ -130,9 +132,9 @@ class Talk:
         "The models; loads them the first time."
         with self._lock: self._speakers = self._speakers or load_speakers(self.run, self.names[0] if len(self.names) == 1 else None)
         return self._speakers
+    def unload(self) -> None: self._speakers = None if self.run else self._speakers  # the next question loads them again
     @property
     def loaded(self) -> bool: return self._speakers is not None
-
     def prompt(
         self,
         name: str,  # of the speaker
