@@ -91,24 +91,22 @@ class BottleneckSpec(Tuned):
 MethodSpec = Annotated[ProbeSpec | FullSpec | LastLayersSpec | LoraSpec | QLoraSpec | IA3Spec | PromptTuningSpec | PrefixTuningSpec | PTuningSpec | BottleneckSpec, Field(discriminator="name")]
 METHODS = {spec.model_fields["name"].default: spec for spec in (ProbeSpec, FullSpec, LastLayersSpec, LoraSpec, QLoraSpec, IA3Spec, PromptTuningSpec, PrefixTuningSpec, PTuningSpec, BottleneckSpec)}
 
-# %% ../nbs/00_method.ipynb #121c481c
+# %% ../nbs/00_method.ipynb #6437893a
 _POOLED = "the classifier pools the row's own tokens, and what is learned before them is none of them"
 _SHARED_START = "what is learned stands before each row, and the rows of a pack have one beginning together"
 _BEFORE = "it stands before the text, and no weight of the base could hold it"
-_SHIFTED = "TRL compares tokens at their positions in the row, and learned tokens before it shift them"
 COMPOSES = {  # method → what it does not go with → why
     "probe": {"text": "a language model has no head of its own to fit", "preference": "a language model has no head of its own to fit"},
     "full": {}, "last_layers": {}, "lora": {}, "ia3": {},
     "qlora": {"classification": "classifiers are small, and their encoders are not loaded in 4 bits"},
-    "prompt_tuning": {"classification": _POOLED, "preference": _SHIFTED, "packed": _SHARED_START, "merge": _BEFORE},
+    "prompt_tuning": {"classification": _POOLED, "packed": _SHARED_START, "merge": _BEFORE},
     "prefix_tuning": {"classification": _POOLED, "packed": _SHARED_START, "merge": _BEFORE,
                       "gradient_checkpointing": "a prefix is a cache of keys and values, and checkpointing runs without a cache: the prefix would be left out in silence"},
-    "p_tuning": {"classification": _POOLED, "preference": _SHIFTED, "packed": _SHARED_START, "merge": _BEFORE,
+    "p_tuning": {"classification": _POOLED, "packed": _SHARED_START, "merge": _BEFORE,
                  "clone": "what is kept is what its network gave, and not the network"},
     "bottleneck": {"merge": "a non-linearity stands between its two matrices"},
 }  # fmt: skip
-_PISSA = {"preference": "TRL adds a second adapter for its reference, and PiSSA would take that one's start out of the weights as well",
-          "clone": "what PiSSA keeps is the difference to its start, which a new start can't take up"}
+_PISSA = {"clone": "what PiSSA keeps is the difference to its start, which a new start can't take up"}
 
 def why_not(
     method: MethodSpec,
