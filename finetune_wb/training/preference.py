@@ -26,7 +26,7 @@ from .lmloss import token_losses
 from .tokens import TokenRows
 from .trainer import RunCallback, WritingTrainer, wired
 
-# %% ../../nbs/43_training.preference.ipynb #96f76586
+# %% ../../nbs/43_training.preference.ipynb #a19ccb7d
 @dataclass(frozen=True, eq=False)
 class Pairs:
     "Two answers to each prompt, as tokens, and how likely the base model finds them."
@@ -58,6 +58,7 @@ def reference_of(
             tick()
     return found
 
+# %% ../../nbs/43_training.preference.ipynb #40431713
 REFERENCE = "reference.safetensors"
 
 def save_reference(
