@@ -99,7 +99,7 @@ def order(
     keys = ["length"] if by == "longest" else ["unusable", "untrained", "errors", "cut_answer", "warnings", "cut", "length"]
     return np.lexsort([-sheet.columns[key] for key in reversed(keys)])
 
-# %% ../../nbs/70_panels.pages.ipynb #d621bb5e
+# %% ../../nbs/70_panels.pages.ipynb #e5a1a16e
 MODES = {"text": "Text", "token": "Token", "row": "Row"}
 
 def token_ids(
@@ -127,7 +127,7 @@ def search(
     if mode == "text": return np.array([query.casefold() in text for text in sheet.folded], dtype=bool)
     if mode == "token":
         wanted = sorted(token_ids(sheet.rows.tokenizer, query))
-        return np.array([any(np.isin(side.ids, wanted).any() for side in sheet.sides(i)) for i in range(len(sheet.rows))], dtype=bool)
+        return np.array([any((side.ids == token).any() for side in sheet.sides(i) for token in wanted) for i in range(len(sheet.rows))], dtype=bool)
     name = query.strip().lstrip("#")
     if re.fullmatch(r"[0-9]{1,12}", name): return np.arange(1, len(sheet.rows) + 1) == int(name)
     return np.array([name.casefold() in row.name.casefold() for row in sheet.rows.rows], dtype=bool)

@@ -26,7 +26,7 @@ from ..training.templates import TEMPLATES, fitting_templates
 from ..training.tokens import LOSS_ON
 from ..training.tokenview import tokens
 
-# %% ../../nbs/73_panels.tokens.ipynb #c33ae820
+# %% ../../nbs/73_panels.tokens.ipynb #0008c4c2
 class TokenPanelView(PanelView):
     "What `TokenPanel` shows."
     _esm = _STATIC / "tokenpanel.js"
@@ -34,7 +34,7 @@ class TokenPanelView(PanelView):
     state = traitlets.Dict().tag(sync=True)  # options, counts, findings, work in hand
     page = traitlets.Dict().tag(sync=True)  # the rows on the screen
 
-def _options(ready: Ready, longest: int) -> dict:
+def _options(ready: Ready) -> dict:
     "What can be chosen, and what is."
     recipe, task, own = ready.recipe, ready.data.task, ready.recipe.model.chat_template
     def takes(value: str) -> bool:
@@ -44,7 +44,7 @@ def _options(ready: Ready, longest: int) -> dict:
     templates = [] if task == "completion" else [["", "the tokenizer's own"], *([name, name] for name in fitting_templates(ready.tokenizer))]
     if own is not None and own not in TEMPLATES: templates.append([own, "as in the recipe"])
     return {"loss_on": {"value": recipe.train.loss_on, "choices": [value for value in ("auto", *LOSS_ON) if takes(value)]}, "chat_template": {"value": own or "", "choices": templates},
-            "max_length": {"value": recipe.train.max_length, "now": ready.length, "most": max_positions(ready.model, ready.tokenizer), "longest": longest}, "bad_rows": recipe.data.bad_rows}
+            "max_length": {"value": recipe.train.max_length, "now": ready.length, "most": max_positions(ready.model, ready.tokenizer)}, "bad_rows": recipe.data.bad_rows}
 
 def _code(old: Recipe, new: Recipe) -> dict:
     "The same for a cell, for papermill and the command line."
@@ -57,12 +57,12 @@ def _told(finding) -> dict:
     return {"kind": finding.kind, "severity": finding.severity, "what": plain(finding.what), "names": [plain(name) for name in finding.names], "rows": finding.count,
             "evidence": plain(finding.evidence), "fix": plain(finding.fix), "cure": list(finding.cure)}
 
-# %% ../../nbs/73_panels.tokens.ipynb #1111958a
+# %% ../../nbs/73_panels.tokens.ipynb #e569c2d6
 class _Work:
     "A recipe, its rows, and the work in hand."
 
     def __init__(self, recipe: Recipe | Examples, data, size: int, runs_dir):
-        self._lock, self._jobs, self.view, self.error, self._asked, self._outputs = threading.RLock(), {}, None, "", 0, None
+        self._lock, self._jobs, self.view, self.error, self._asked, self._outputs, self._known = threading.RLock(), {}, None, "", 0, None, None
         self._original = self._recipe = recipe if isinstance(recipe, Recipe) else None
         self._pages, self._counts, self._sources = Paging(size), {}, Sources(data)
         self._losses = Losses(self._original, runs_dir)
@@ -105,7 +105,7 @@ class _Work:
             for job in [*self._jobs.values()]: job.wait()
         return self
 
-# %% ../../nbs/73_panels.tokens.ipynb #56384097
+# %% ../../nbs/73_panels.tokens.ipynb #233c4b3e
 class _Says(_Work):
     "What it says of itself."
 
@@ -113,6 +113,12 @@ class _Says(_Work):
     def findings(self) -> list:
         "As of the last time all rows were encoded."
         return (self._pages.ready.lacks if self._pages.ready else []) or (self._pages.full.findings if self._pages.full else [])
+
+    def _choices(self) -> dict:
+        "The options, looked up once: a large vocabulary takes its time."
+        ready = self._pages.ready
+        if self._known is None or self._known[0] is not ready: self._known = ready, _options(ready)
+        return self._known[1]
 
     def _state(self) -> dict:
         "All but the rows."
@@ -122,7 +128,7 @@ class _Says(_Work):
         longest = max((each["longest"] for each in self._counts.values()), default=0)
         return {"task": data.task, "source": plain(data.source), "model": plain(ready.recipe.model.id) if ready else "", "template": bool(tokenizer.chat_template),
                 "splits": {name: len(getattr(data, name)) for name in ("train", "valid")}, "counts": self._counts, "checked": full is not None or bool(ready.lacks),
-                "options": _options(ready, longest) if ready else None, "code": _code(self._original, self._recipe) if ready else None, "findings": [_told(finding) for finding in self.findings],
+                "options": {**self._choices(), "longest": longest} if ready else None, "code": _code(self._original, self._recipe) if ready else None, "findings": [_told(finding) for finding in self.findings],
                 "job": {"name": job.name, "done": job.done, "total": job.total} if job else None, "losses": {"of": self._losses.of, "choices": self._losses.choices, "known": len(self._losses.known)}, "asked": self._asked}
 
     def _publish(self, page: bool = True) -> None:
@@ -186,7 +192,7 @@ class _Asked(_Says):
             if "losses" in self._jobs: self._jobs["losses"].give_up()
         return self
 
-# %% ../../nbs/73_panels.tokens.ipynb #24320b80
+# %% ../../nbs/73_panels.tokens.ipynb #bcd56d51
 class _Edits(_Asked):
     "Changes of the recipe."
 
@@ -223,8 +229,13 @@ class _Edits(_Asked):
     def _encode(self) -> None:
         "Encodes every row, where there can be tokens."
         ready = self._pages.ready
+        def do(job: Job) -> None:
+            def step(done: int, total: int) -> None:
+                job.step(done, total)
+                with self._lock: pass  # whoever clicks comes first
+            self._take_in(everything(ready, step), job)
         if ready.lacks: self._counts = {}
-        else: self._work("encoding", "encoding", lambda job: self._take_in(everything(ready, job.step), job))
+        else: self._work("encoding", "encoding", do)
 
 # %% ../../nbs/73_panels.tokens.ipynb #524fd83a
 class _Displays(_Edits):

@@ -334,7 +334,7 @@ function paintOptions(panel) {
   const custom = given.chat_template.choices.map(([name, text]) => [name, name === "" && !state.template ? "none" : text]);
   options(made.chat_template, custom, given.chat_template.value);
   show(made.templates, custom.length > 0);
-  const { value, now, most, longest } = given.max_length;
+  const { value, now, most } = given.max_length, { longest } = given;
   if (document.activeElement !== made.max_length || panel.shown !== value) made.max_length.value = value ?? "";
   panel.shown = value;
   made.max_length.placeholder = String(now);
