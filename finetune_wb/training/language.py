@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['LanguageTrainer', 'language_trainer']
 
-# %% ../../nbs/43_training.language.ipynb #4737a6da
+# %% ../../nbs/43_training.language.ipynb #b890f143
 import math
 
 import torch
@@ -14,17 +14,22 @@ from transformers.trainer_utils import EvalLoopOutput
 
 from ..recipe import TrainSpec
 from .collate import PackedSampler, collator
+from .compiled import compile_layers
 from .encode import TokenBudgetSampler
 from .lmloss import answer_loss
 from .tokens import TokenRows
 from .trainer import RunCallback, WritingTrainer, wired
 
-# %% ../../nbs/43_training.language.ipynb #cd3805d4
+# %% ../../nbs/43_training.language.ipynb #dfb08333
 def _trained(labels: torch.Tensor) -> torch.Tensor: return (labels[..., 1:] != -100).sum()
 
 class LanguageTrainer(WritingTrainer):
     "A `WritingTrainer` on token rows."
-    loss_is_scaled_for_ga = True
+    loss_is_scaled_for_ga, smoothing = True, 0.0
+
+    def get_eval_dataloader(self, eval_dataset=None):
+        wide = 1 if self.sampler is PackedSampler else 4  # attention over a packed sequence grows with its square
+        return self._loader(eval_dataset or self.eval_dataset, wide * self.tokens_per_batch)
 
     def _get_num_items_in_batch(self, batch_samples, device):
         items = sum(_trained(batch["labels"]) for batch in batch_samples)
@@ -32,7 +37,7 @@ class LanguageTrainer(WritingTrainer):
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         inputs = dict(inputs)
-        loss = answer_loss(model, inputs, inputs.pop("labels"), num_items_in_batch, self.args.label_smoothing_factor)
+        loss = answer_loss(model, inputs, inputs.pop("labels"), num_items_in_batch, self.smoothing)
         return (loss, None) if return_outputs else loss
 
     def evaluation_loop(self, dataloader, description, prediction_loss_only=None, ignore_keys=None, metric_key_prefix="eval"):
@@ -41,7 +46,7 @@ class LanguageTrainer(WritingTrainer):
         for inputs in dataloader:
             inputs = dict(self._prepare_inputs(inputs))
             labels = inputs.pop("labels")
-            with torch.no_grad(), self.compute_loss_context_manager(): total += float(answer_loss(self.model, inputs, labels, 1))
+            with torch.no_grad(), torch.autocast(self.args.device.type, torch.bfloat16, enabled=self.args.bf16): total += float(answer_loss(self.model, inputs, labels, 1))
             count += int(_trained(labels))
             self.control = self.callback_handler.on_prediction_step(self.args, self.state, self.control)
         self.model.train(training)
@@ -49,7 +54,7 @@ class LanguageTrainer(WritingTrainer):
         metrics = {f"{metric_key_prefix}_loss": loss, f"{metric_key_prefix}_perplexity": math.exp(min(loss, 700))}
         return EvalLoopOutput(predictions=None, label_ids=None, metrics=metrics, num_samples=len(dataloader.dataset))
 
-# %% ../../nbs/43_training.language.ipynb #768cac8b
+# %% ../../nbs/43_training.language.ipynb #de68eb3a
 def language_trainer(
     model,  # with requires_grad set
     task,
@@ -63,5 +68,6 @@ def language_trainer(
 ) -> LanguageTrainer:
     "A trainer of texts that go on."
     trainer = LanguageTrainer(model=model, args=arguments, train_dataset=train_rows, eval_dataset=valid_rows, data_collator=collator(tokenizer, batching), callbacks=[callback])
-    trainer.writer, trainer.sampler = tokenizer, PackedSampler if batching == "packed" else TokenBudgetSampler
+    trainer.writer, trainer.smoothing, trainer.sampler = tokenizer, spec.label_smoothing_factor, PackedSampler if batching == "packed" else TokenBudgetSampler
+    if spec.compile: compile_layers(model)
     return wired(trainer, spec, callback)

@@ -65,7 +65,7 @@ class _FusedHead(torch.autograd.Function):
         grads, ctx.grads = ctx.grads, None
         return *(g.mul_(upstream).to(t) if g is not None else None for g, t in zip(grads, ctx.types)), None, None, None, None
 
-# %% ../../nbs/40_training.lmloss.ipynb #d93e57c7
+# %% ../../nbs/40_training.lmloss.ipynb #c8659ea9
 @dataclass(frozen=True)
 class _Body:
     "What the head was given, and how it would have been applied."
@@ -87,6 +87,13 @@ def _shape_of(given: Tensor, came: Tensor | None, config):
     if cap and torch.allclose(came, torch.tanh(given / cap) * cap, rtol=1e-3, atol=1e-3): return lambda logits: torch.tanh(logits / cap) * cap
     return "unknown"
 
+def _lean(base, inputs: dict) -> dict:
+    "`inputs` without a mask that only hides padding on the right of causal attention."
+    mask, config = inputs.get("attention_mask"), base.config.get_text_config()
+    causal = getattr(config, "is_causal", True) and not getattr(config, "use_bidirectional_attention", False) and not getattr(config, "is_encoder_decoder", False)
+    if mask is None or mask.dim() != 2 or not causal or bool((mask[:, 1:] > mask[:, :-1]).any()): return inputs
+    return {name: value for name, value in inputs.items() if name != "attention_mask"}
+
 def _run(model, head: nn.Module, inputs: dict) -> tuple[list, Tensor, Tensor]:
     "What `head` is called with in `model`, the numbers it returns instead of logits, and what comes out."
     seen, before = [], head.__dict__.get("forward")
@@ -107,7 +114,7 @@ def _body(model, inputs: dict) -> _Body | None:
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
     head = base.get_output_embeddings()
     if head is None or _SHAPES.get(base) == "unknown": return None
-    seen, came = _run(model, head, inputs)
+    seen, came = _run(model, head, _lean(base, inputs))
     if base not in _SHAPES: _SHAPES[base] = _shape_of(seen[0][2], came, base.config) if len(seen) == 1 else "unknown"
     if _SHAPES[base] == "unknown": return None
     return _Body(seen[0][0], head, None if _SHAPES[base] == "none" else _SHAPES[base], seen[0][1])

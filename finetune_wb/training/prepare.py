@@ -22,20 +22,20 @@ from ..tasks.registry import task_for
 from .encode import Encoded, encode
 from .tokens import TokenRows
 
-# %% ../../nbs/43_training.prepare.ipynb #71b34a39
+# %% ../../nbs/43_training.prepare.ipynb #c314491d
 DEFAULT_MAX_LENGTH = 256  # tokens; most texts to classify are shorter, and attention is quadratic
-SHORT_ROWS = 256  # tokens; up to here eager attention beat the fused kernels on a CPU for encoders (benchmarks/RESULTS.md); longer was not measured
+SHORT_ROWS = 256  # tokens; up to here eager attention beat the fused kernels on a CPU, for encoders and for language models (benchmarks/RESULTS.md); beyond, its memory grows with the square
 
-def _attention(recipe: Recipe, task, place: str, lengths: np.ndarray) -> str:
+def _attention(recipe: Recipe, place: str, lengths: np.ndarray) -> str:
     "The attention kernel that `auto` stands for."
     if recipe.model.attn_implementation != "auto": return recipe.model.attn_implementation
-    return "eager" if task.name == "classification" and place == "cpu" and np.percentile(lengths, 95) <= SHORT_ROWS else "sdpa"
+    return "eager" if place == "cpu" and np.percentile(lengths, 95) <= SHORT_ROWS else "sdpa"
 
 def _settings(recipe: Recipe, task, spec: TrainSpec, limit: int, lengths: np.ndarray) -> dict:
     "Device, precision, threads, attention, limits and rates that this run uses."
     place = device()
     return {"device": place, "bf16": bf16_is_faster() if spec.bf16 is None else spec.bf16, "threads": spec.threads or cores(),
-            "attn_implementation": _attention(recipe, task, place, lengths), "max_length": limit, "learning_rate": None if recipe.method.name == "probe" else spec.learning_rate,
+            "attn_implementation": _attention(recipe, place, lengths), "max_length": limit, "learning_rate": None if recipe.method.name == "probe" else spec.learning_rate,
             "tokens_per_batch": spec.tokens_per_batch, "metric_for_best_model": spec.metric_for_best_model, "dropout": spec.dropout}
 
 # %% ../../nbs/43_training.prepare.ipynb #1bbb2a8d
@@ -74,13 +74,14 @@ def _answers(recipe: Recipe, data: Dataset) -> tuple[dict, list]:
     refuse(findings)
     return {"data": examples.data, "tokenizer": examples.tokenizer, "train_rows": examples.train, "valid_rows": examples.valid, "rejected": examples.rejected}, findings
 
-# %% ../../nbs/43_training.prepare.ipynb #f8283251
+# %% ../../nbs/43_training.prepare.ipynb #4d482520
 def _doors(recipe: Recipe, data) -> tuple[Dataset, ModelSource]:
     "Data and model, or all that is wrong with either."
     from finetune_wb.models.methods import check_method
     from finetune_wb.training.arguments import check_extra
+    from finetune_wb.training.compiled import check_compile
     found, errors = [], []
-    for door in (lambda: data if isinstance(data, Dataset) else load_data(recipe, data), lambda: _checked(recipe), lambda: check_extra(recipe.train), lambda: check_method(recipe.method)):
+    for door in (lambda: data if isinstance(data, Dataset) else load_data(recipe, data), lambda: _checked(recipe), lambda: check_extra(recipe.train), lambda: check_compile(recipe.train, device()), lambda: check_method(recipe.method)):
         try: found.append(door())
         except WorkbenchError as error: errors.append(error)
     if len(errors) == 1: raise errors[0]
