@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['CONTENTS', 'ReportContent', 'render_report', 'write_report']
 
-# %% ../../nbs/55_evaluation.report.ipynb #2ed5cfba
+# %% ../../nbs/55_evaluation.report.ipynb #140254bf
 import base64
 import hashlib
 import os
@@ -18,7 +18,7 @@ from typing import Any
 
 from ..errors import Problem, RunError, plain
 from .pictures import confusion_figure, learning_curves, reliability_figure, verdict_figure
-from .verdict import Verdict, _duration, _gap, _metric_title, _p, _percent, _points, _value, title_of
+from .verdict import Verdict, _duration, _gap, _metric_title, _p, _percent, _value, title_of
 from ..pictures import to_png_uri
 
 # %% ../../nbs/55_evaluation.report.ipynb #a61419c1

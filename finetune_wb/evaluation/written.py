@@ -5,10 +5,9 @@
 # %% auto #0
 __all__ = ['DECIDES', 'frozen_rows', 'Measured', 'measure', 'measures_table']
 
-# %% ../../nbs/54_evaluation.written.ipynb #40fe2bd6
+# %% ../../nbs/54_evaluation.written.ipynb #39ae9853
 import hashlib
 import json
-import math
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
