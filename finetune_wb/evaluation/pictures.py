@@ -14,7 +14,7 @@ import numpy as np
 from .verdict import Verdict, _metric_title, _value, title_of
 from ..pictures import COLOURS, caption, new_figure, styled, to_png_uri
 
-# %% ../../nbs/53_evaluation.pictures.ipynb #e360f5ba
+# %% ../../nbs/53_evaluation.pictures.ipynb #fee20bc1
 def _series(events: Sequence[Mapping], name: str) -> tuple[list[float], list[float]]:
     "Steps and values of one measurement, in order of steps."
     found = sorted((e["step"], float(e[name])) for e in events if e.get("kind") == "metric" and "step" in e and isinstance(e.get(name), (int, float)))
@@ -30,12 +30,14 @@ def _note(figure, text: str):
 def _mark_best(axes, step: int | None) -> None:
     if step is not None: axes.axvline(step, color=COLOURS["mark"], linewidth=1.2, linestyle=(0, (4, 3)), label=f"kept: step {step:,}", zorder=1)
 
+_BESIDE_LOSS = {"token": "perplexity", "pair": "accuracy"}  # unit -> what is drawn where the loss chose the weights
+
 @styled
 def learning_curves(
     events: Sequence[Mapping],  # of the run; those of kind "metric" are drawn
     best_step: int | None = None,  # whose weights were kept
     metric: str = "accuracy",  # the valid metric drawn beside the loss
-    unit: str = "row",  # what a loss is the mean of
+    unit: str = "row",  # what a loss is the mean of: row, token or pair (of a preference)
 ):
     "Loss on train and valid by optimizer step, the valid metric, the learning rate."
     train, valid = _series(events, "train_loss"), _series(events, "valid_loss")
@@ -49,8 +51,10 @@ def learning_curves(
     loss.set(title=f"loss, nats per {unit}", xlabel="optimizer step", ylim=(0, None))
     loss.legend()
     _mark_best(score, best_step)
-    score.plot(*_series(events, f"valid_{metric}"), color=COLOURS["valid"], marker="o", markersize=3)
-    score.set_title(f"valid {metric.replace('_', ' ')}")
+    second = _BESIDE_LOSS.get(unit, metric) if metric == "loss" else metric  # the loss is on the left
+    score.plot(*_series(events, f"valid_{second}"), color=COLOURS["valid"], marker="o", markersize=3)
+    score.set_title(f"valid {second.replace('_', ' ')}")
+    if second == "perplexity": score.set_yscale("log")
     rate.plot(*_series(events, "learning_rate"), color=COLOURS["train"])
     rate.set(title="learning rate", ylim=(0, None))
     rate.ticklabel_format(axis="y", scilimits=(-2, 3))

@@ -141,7 +141,7 @@ def _rows_lead(metrics: Mapping) -> str:
     limit = f" Answers are written greedily, up to {metrics['max_new_tokens']:,} tokens." if "written" in metrics else ""
     return f"{some}.{limit}{few}{left}"
 
-# %% ../../nbs/55_evaluation.report.ipynb #89e8c0a8
+# %% ../../nbs/55_evaluation.report.ipynb #e96d7b1d
 CONTENTS = (("comparison", "Comparison"), ("cost", "Cost"), ("classes", "Classes"), ("confusion", "Confusion"), ("calibration", "Calibration"),
             ("mistakes", "Mistakes"), ("learning", "Learning"), ("data", "Data"), ("reproduce", "Reproduce"), ("machine", "Machine"))
 _OF_CLASSES = ("classes", "confusion", "calibration", "mistakes")
@@ -181,7 +181,7 @@ def _pictures(content: ReportContent) -> dict[str, Any]:
     metrics, logged, classes = content.metrics, any(e.get("kind") == "metric" for e in content.events), _classifies(content)
     own = {"confusion": confusion_figure(metrics["confusion"], metrics["label_names"]), "reliability": reliability_figure(metrics["reliability"], metrics["ece"])} if classes else {}
     return {**own, "verdict": verdict_figure(content.verdict) if content.verdict.comparisons else None,
-            "curves": learning_curves(content.events, content.best_step, content.metric, "row" if classes else "token") if logged else None}
+            "curves": learning_curves(content.events, content.best_step, content.metric, "row" if classes else "pair" if metrics["task"] == "preference" else "token") if logged else None}
 
 # %% ../../nbs/55_evaluation.report.ipynb #2a4833a1
 def render_report(content: ReportContent) -> str:
