@@ -19,12 +19,13 @@ from pydantic import BaseModel, Field, Strict, ValidationError
 from .errors import Problem, Problems, RecipeError, nearest
 from .method import METHODS, FullSpec, MethodSpec, Names, Section, why_not
 
-# %% ../nbs/01_recipe.ipynb #fcbf4f37
+# %% ../nbs/01_recipe.ipynb #5f075a5e
 class ModelSpec(Section):
     "Which pre-trained model to start from."
     id: str = Field("minilm", min_length=1, description="A name from the catalogue, a Hugging Face hub id, or a local folder.")
     revision: str | None = Field(None, description="Hub revision (branch, tag or commit); null takes the default branch and records its commit.")
     chat_template: str | None = Field(None, description="How a conversation becomes text: chatml, llama-3, phi, gemma, mistral or alpaca, or the text of a jinja template; null takes the tokenizer's own. Read by chat, instruction and preference.")
+    pad_token: str | None = Field(None, description="The token that fills up short rows, one of the vocabulary; null takes the tokenizer's own, else its end of text.")
     pooling: Literal["auto", "mean", "cls", "last"] = Field("auto", description="How token vectors become one vector: auto follows the model's own pooling file, else mean for encoders and last for decoders.")
     attn_implementation: Literal["auto", "eager", "sdpa", "flash_attention_2"] = Field("auto", description="Attention kernel; auto takes eager for short rows on CPU, where it is faster, else sdpa.")
     allow_pickle: bool = Field(False, description="Load pickled weights when there are no safetensors. A pickle can run code: only for files you trust.")
@@ -32,7 +33,7 @@ class ModelSpec(Section):
 
 class DataSpec(Section):
     "Where the rows come from and how they are split."
-    source: str | dict[str, str] = Field("builtin:docstrings", description="A file, a folder, a hub id, builtin:docstrings, or a mapping {train: …, valid: …, test: …} of files.")
+    source: str | dict[str, str] = Field("builtin:docstrings", description="A file, a folder, a hub id, builtin:docstrings (classification), builtin:signatures (instruction), or a mapping {train: …, valid: …, test: …} of files.")
     config: str | None = Field(None, description="Configuration name of a hub dataset, where it has several.")
     revision: str | None = Field(None, description="Hub revision of the dataset; null takes the default branch.")
     text: str | None = Field(None, description="The text column; null detects it.")
@@ -89,7 +90,7 @@ class TrainSpec(Section):
         "With a task's `defaults` in place of null."
         return self.model_copy(update={name: value for name, value in defaults.items() if getattr(self, name) is None})
 
-# %% ../nbs/01_recipe.ipynb #3200a721
+# %% ../nbs/01_recipe.ipynb #4842a928
 BASELINES = ("majority", "zero_shot", "few_shot", "probe", "base")
 
 class EvaluateSpec(Section):
@@ -102,7 +103,7 @@ class EvaluateSpec(Section):
     bootstrap_samples: int = Field(10_000, ge=100, description="Resamples of the test rows for the paired interval.")
     confidence: float = Field(0.95, gt=0.5, lt=1, description="Level of the interval.")
     calibration_bins: int = Field(15, ge=2, description="Bins of the expected calibration error.")
-    mistakes: int = Field(20, ge=0, description="How many of the most confident mistakes to list.")
+    mistakes: int = Field(20, ge=0, description="How many rows the report shows: the most confident mistakes of classification, else answers side by side (of a plain text, how many are written on).")
 
 class Recipe(Section):
     "Everything a run needs to know: what to learn, from which model and data, how, and how to judge it."
@@ -271,13 +272,13 @@ def describe() -> list[tuple[str, str, str, str]]:
         if not sections: rows.append((name, _type_name(field.annotation), _scalar(default), field.description or ""))
     return rows
 
-# %% ../nbs/01_recipe.ipynb #bc842227
+# %% ../nbs/01_recipe.ipynb #2de7e521
 _GENERATIVE = {"train.metric_for_best_model": (None, "loss")}
 _TAKES = {  # task → field → the values it takes; a field that is not named takes any
     "classification": {"train.loss_on": ("auto",), "train.batching": ("auto", "grouped"), "train.neftune_noise_alpha": (None,), "train.gradient_checkpointing": (False,),
                        "train.compile": (False,), "model.chat_template": (None,)},
     "completion": {**_GENERATIVE, "train.loss_on": ("auto", "all"), "model.chat_template": (None,)},
-    "preference": {**_GENERATIVE, "train.loss_on": ("auto", "completion"), "train.batching": ("auto", "grouped"), "train.label_smoothing_factor": (0.0,), "train.neftune_noise_alpha": (None,)},
+    "preference": {**_GENERATIVE, "train.metric_for_best_model": (None, "loss", "accuracy"), "train.loss_on": ("auto", "completion"), "train.batching": ("auto", "grouped"), "train.label_smoothing_factor": (0.0,), "train.neftune_noise_alpha": (None,)},
     "chat": _GENERATIVE, "instruction": _GENERATIVE}
 
 def check_task(

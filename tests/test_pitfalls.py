@@ -285,6 +285,22 @@ def test_G12_a_tokenizer_larger_than_the_embedding(sft, loaded, ours, causal_mod
     with pytest.raises(ModelError, match="token ids up to 420, the embedding has 420 rows"): preflight(ours("", GOOD["chat"], folder=folder))
 
 
+def test_G12_a_pad_token_that_was_added_and_never_resized_for(loaded, ours, causal_model, tmp_path):  # noqa: F811
+    "The usual advice for a model without one, saved; a recipe that names another token cures it."
+    _, tokenizer = loaded("llama")
+    tokenizer.add_special_tokens({"pad_token": "[PAD]"})
+    folder = shutil.copytree(causal_model("llama"), tmp_path / "padded")
+    tokenizer.save_pretrained(folder)
+    recipe = ours("", GOOD["chat"], folder=folder)
+    with pytest.raises(ModelError, match=r"token ids up to 420, the embedding has 420 rows.*model.pad_token=<.eot_id.>"): preflight(recipe)
+    cured = override(recipe, "model.pad_token=<|eot_id|>")
+    assert preflight(cured) == [] and all(text.endswith("<|eot_id|>") for text in answers(cured))
+    with pytest.raises(ModelError, match="is not in the vocabulary"): preflight(override(recipe, "model.pad_token=<nothing>"))
+    with pytest.raises(ModelError, match="token ids up to 420"): preflight(override(recipe, "model.pad_token=[PAD]"))
+    named = ours("", [*GOOD["chat"], {"messages": ask(answer="a [PAD] of paper")}], "model.pad_token=<|eot_id|>", folder=folder)
+    assert "1 of 4 rows use such tokens" in errors(named)["vocabulary"].evidence
+
+
 def test_G12b_a_wrong_tokenizer_of_the_same_size(sft, loaded, ours, causal_model, tmp_path):  # noqa: F811
     _, other = loaded("qwen3")
     assert len(other) == len(loaded("llama")[1]) and logged(sft("llama", GOOD["chat"], tokenizer=other), "loss")
@@ -339,6 +355,15 @@ def test_G17_a_rendered_conversation_that_is_tokenized_begins_twice(loaded, sft,
     assert all(text.startswith("<|begin_of_text|>" * 2) for text in trained_on(sft("llama", rows)))
     for held, task in ((rows, "completion"), (GOOD["chat"], "chat")):
         assert all(row.ids.tolist().count(tokenizer.bos_token_id) == 1 for row in load_examples(ours("llama", held, f"task={task}")).train.rows)
+
+
+def test_what_is_refused_leaves_no_run_behind(ours, tmp_path):
+    from finetune_wb import launch, train
+
+    recipe = ours("llama", [{"prompt": "which?", "completion": " cat" * 60}, *GOOD["instruction"]], "train.max_length=50", "task=instruction")
+    for start in (train, launch):
+        with pytest.raises(TrainingError, match="cut_answer.*Cure: train.max_length="): start(recipe, runs_dir=tmp_path / "runs")
+        assert not list((tmp_path / "runs").glob("*"))
 
 
 # ------------------------------------------------------------------ 18 – 26: labels

@@ -139,7 +139,7 @@ def _check_type(source: ModelSource, spec: ModelSpec, raw: dict, problems: Probl
         own = getattr(getattr(getattr(transformers, str(name), None), "config_class", None), "model_type", model_type)
         if own != model_type and model_type in known: problems.add(f"model_type says {shown(model_type)}, architectures says {shown(name)}, which is {shown(own)}: one is wrong", file=file, field="model_type")
 
-# %% ../../nbs/21_models.load.ipynb #2f786297
+# %% ../../nbs/21_models.load.ipynb #5e847f45
 def _check_config(source: ModelSource, spec: ModelSpec, problems: Problems):
     "The configuration as transformers reads it; `None` where it is no use to go on."
     if not (source.folder / "config.json").is_file():
@@ -153,12 +153,12 @@ def _check_config(source: ModelSource, spec: ModelSpec, problems: Problems):
     config = _read_config(source, spec)
     model, parts = _model_class(config), getattr(config, "sub_configs", {})
     takes = getattr(model, "main_input_name", "input_ids")
-    if getattr(config, "is_encoder_decoder", False): problems.add("is an encoder-decoder, and classification reads one stack of layers", "Choose an encoder (BERT-like) or a decoder (GPT-like).", file=source.id, value=config.model_type)
+    if getattr(config, "is_encoder_decoder", False): problems.add("is an encoder-decoder, and what is trained here has one stack of layers", "Choose a decoder (GPT-like), or to classify an encoder (BERT-like).", file=source.id, value=config.model_type)
     elif takes != "input_ids" or {"vision_config", "audio_config"} & set(parts): problems.add("is not a text model: it takes pictures or sound", "Choose a model that reads text only.", file=source.id, value=config.model_type)
     if isinstance(layers := getattr(config, "num_hidden_layers", None), int) and layers < 1: problems.add("asks for a model without layers", file=f"{source.id}/config.json", field="num_hidden_layers", value=layers)
     return config if problems.count == before else None
 
-# %% ../../nbs/21_models.load.ipynb #6f0a1aed
+# %% ../../nbs/21_models.load.ipynb #512f667e
 _TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "spm.model", "tekken.json")
 
 def _sane(length: object) -> int | None:
@@ -175,6 +175,9 @@ def load_tokenizer(
         with quiet(): tokenizer = AutoTokenizer.from_pretrained(source.folder, trust_remote_code=spec.trust_remote_code, local_files_only=True)
     except Exception as error: raise ModelError(Problem(f"the tokenizer can't be loaded: {_said(error)}", file=source.id)) from None
     if len(tokenizer) <= len(tokenizer.all_special_tokens): raise ModelError(Problem("the tokenizer knows no words", "Fetch its vocabulary again.", file=source.id, value=len(tokenizer)))
+    if spec.pad_token is not None and spec.pad_token not in tokenizer.get_vocab():
+        raise ModelError(Problem("is not in the vocabulary", nearest(spec.pad_token, tokenizer.all_special_tokens), file=source.id, field="model.pad_token", value=spec.pad_token))
+    if spec.pad_token is not None: tokenizer.pad_token = spec.pad_token
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token or tokenizer.convert_ids_to_tokens(0)
     tokenizer.padding_side = tokenizer.truncation_side = "right"
@@ -195,7 +198,7 @@ def _check_tokenizer(source: ModelSource, spec: ModelSpec, config, problems: Pro
     try: return load_tokenizer(source, spec)
     except ModelError as error: problems.add(error.problems[0].what, error.problems[0].fix, file=source.id)
 
-# %% ../../nbs/21_models.load.ipynb #4b2d7453
+# %% ../../nbs/21_models.load.ipynb #82c28465
 _HEADS = ("pooler.", "classifier.", "lm_head.", "cls.")
 
 def _listed(names: list[str]) -> str:
@@ -229,8 +232,11 @@ def _check_fit(source: ModelSource, spec: ModelSpec, config, tokenizer, problems
     for problem in _loading_problems(source, model, info): problems.add(problem.what, problem.fix, file=problem.file)
     rows = len(model.get_input_embeddings().weight)
     if tokenizer is None: return
-    largest = max(tokenizer.get_vocab().values())
-    if largest >= rows: problems.add(f"the tokenizer has token ids up to {largest}, the embedding has {rows} rows", "Use the tokenizer that came with the model.", file=source.id)
+    outside = {token: i for token, i in tokenizer.get_vocab().items() if i >= rows}
+    own = _json(source, "tokenizer_config.json").get("pad_token")
+    if spec.pad_token not in (None, *outside): outside.pop(own.get("content") if isinstance(own, dict) else own, None)  # nothing is padded with it any more
+    fix = f"Pad with a token of the vocabulary: model.pad_token={plain(tokenizer.eos_token)}." if outside.keys() == {tokenizer.pad_token} and tokenizer.eos_token else "Use the tokenizer that came with the model."
+    if outside: problems.add(f"the tokenizer has token ids up to {max(outside.values())}, the embedding has {rows} rows", fix, file=source.id)
     pad = _json(source, "config.json").get("pad_token_id")
     if not _is_decoder(config) and isinstance(pad, int) and pad != tokenizer.pad_token_id:
         problems.add(f"the tokenizer pads with id {tokenizer.pad_token_id}, the model with id {pad}: they don't belong together", "Use the tokenizer that came with the model.", file=source.id)

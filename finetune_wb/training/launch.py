@@ -5,13 +5,14 @@
 # %% auto #0
 __all__ = ['launch', 'attach', 'resume', 'clone']
 
-# %% ../../nbs/45_training.launch.ipynb #3c1c1a69
+# %% ../../nbs/45_training.launch.ipynb #6d1a4d95
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from ..control import Control, request
@@ -49,7 +50,7 @@ def _start(run: Run, queue: bool) -> None:
             write_json(run.folder / "supervisor.json", {**process_now(child.pid), "phase": "waiting" if queue else "working"})
         finally: child.stdin.close()
 
-# %% ../../nbs/45_training.launch.ipynb #892028e1
+# %% ../../nbs/45_training.launch.ipynb #0e747198
 def launch(
     recipe: Recipe | str | Path,  # or the path of one
     data=None,  # rows in memory, instead of the recipe's source
@@ -59,19 +60,29 @@ def launch(
 ) -> Run:
     "Trains in a process of its own and returns at once. Raises `WorkbenchError`s for what can be seen before."
     if not isinstance(recipe, Recipe): recipe = load_recipe(recipe)
-    keep = (lambda run: None) if data is None else _kept(recipe, data)
+    keep = (lambda run: None) if data is None and recipe.task in ("auto", "classification") else _kept(recipe, data)
     run = create_run(recipe, runs_dir, run_id)
     with _written(run, new=True):
         keep(run)
         _start(run, queue)
     return run
 
+_FIRST = 500  # rows of a split; a second of looking
+
 def _kept(recipe: Recipe, data) -> Callable[[Run], None]:
-    "Loads and checks rows; what comes back puts them into a run folder."
+    "Loads and checks rows; what comes back puts those that were given into a run folder."
     from finetune_wb.data.kept import keep_rows
     from finetune_wb.data.load import load_data
     dataset = load_data(recipe, data)
-    return lambda run: keep_rows(dataset, run.folder)
+    if dataset.task != "classification": _looked_at(recipe, dataset)
+    return lambda run: keep_rows(dataset, run.folder) if data is not None else None
+
+def _looked_at(recipe: Recipe, dataset) -> None:
+    "Raises what preflight refuses of the first rows; the run itself looks at all of them."
+    from finetune_wb.training.examples import preflight
+    from finetune_wb.training.preflight import refuse
+    first = {name: getattr(dataset, name).iloc[:_FIRST] for name in ("train", "valid", "test")}
+    refuse(preflight(recipe, replace(dataset, **first)))
 
 # %% ../../nbs/45_training.launch.ipynb #32528fed
 def attach(

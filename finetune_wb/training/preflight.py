@@ -132,7 +132,7 @@ def _prompts(rows: TokenRows) -> list[Finding]:
     if rows.loss_on == "all": found += _flagged(rows, "prompts_trained", "warning", lambda r: True, "the loss counts questions like answers", 'Put it on "completion", the last answer, or on "assistant", all of them.', cure=("train.loss_on=completion",))
     return found
 
-# %% ../../nbs/41_training.preflight.ipynb #709a4c7b
+# %% ../../nbs/41_training.preflight.ipynb #36234258
 def _stops(tokenizer, model) -> set[int]:
     "The ids at which generation stops."
     for settings in (getattr(model, "generation_config", None), getattr(model, "config", None)):
@@ -153,9 +153,11 @@ def _stop_findings(tokenizer, rows: TokenRows, model) -> list[Finding]:
 _ROUND = 1024  # rows
 
 def _vocabulary(tokenizer, rows: TokenRows | None, model) -> list[Finding]:
-    table, known = len(model.get_input_embeddings().weight), max(tokenizer.get_vocab().values()) + 1
+    table, spare = len(model.get_input_embeddings().weight), {i for i, token in tokenizer.added_tokens_decoder.items() if token.special} - set(tokenizer.all_special_ids)
+    spare -= {int(r.ids.max()) for r in rows.rows if len(r.ids)} if rows else set()  # marks that nothing uses may lie outside, such as a pad token that was replaced
+    known = max(i for i in tokenizer.get_vocab().values() if i < table or i not in spare) + 1
     found, fix = [], "Use the tokenizer that came with the model."
-    if tokenizer.pad_token_id is not None and tokenizer.pad_token_id >= table: found.append(Finding("pad_outside", "error", f"the pad token {shown(tokenizer.pad_token)} has id {tokenizer.pad_token_id}, the embedding has {table:,} rows", fix="Pad with a token of the vocabulary, such as the end of text."))
+    if tokenizer.pad_token_id is not None and tokenizer.pad_token_id >= table: found.append(Finding("pad_outside", "error", f"the pad token {shown(tokenizer.pad_token)} has id {tokenizer.pad_token_id}, the embedding has {table:,} rows", fix="Pad with a token of the vocabulary, such as the end of text.", cure=(f"model.pad_token={tokenizer.eos_token}",) if tokenizer.eos_token_id is not None and tokenizer.eos_token_id < table else ()))
     if known > table:
         places = [i for i, r in enumerate(rows.rows) if len(r.ids) and r.ids.max() >= table] if rows else []
         used = f"{_of(len(places), rows)} use such tokens" if places else ""
