@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['app', 'RunsDir', 'RunId', 'Overrides', 'RecipeFile', 'RunName', 'Queue', 'recipe_command', 'fields', 'data',
            'preflight', 'tokens', 'train', 'evaluate', 'merge', 'launch', 'resume', 'clone', 'stop', 'pause', 'request',
-           'runs', 'show', 'watch', 'notebook', 'main']
+           'runs', 'show', 'watch', 'chat', 'notebook', 'main']
 
 # %% ../nbs/81_cli.ipynb #2def88af
 import os
@@ -102,7 +102,7 @@ def _losses(recipe, row):
     from finetune_wb.training.tokenview import row_losses
     return dict(row_losses(load_causal(find_model(recipe.model), recipe.model).to(device()), [row])).get(0)
 
-# %% ../nbs/81_cli.ipynb #e12cab56
+# %% ../nbs/81_cli.ipynb #81e80dee
 @app.command()
 def train(recipe: RecipeFile, overrides: Overrides = None, runs_dir: RunsDir = None, run_id: RunId = None):
     "Train a recipe in this process; the run folder keeps all of it."
@@ -125,6 +125,7 @@ def evaluate(run: RunName, runs_dir: RunsDir = None):
     from finetune_wb.evaluation.evaluate import evaluate as evaluate_run
     opened = open_run(run, runs_dir)
     _verdict(evaluate_run(opened))
+    _measures(opened.metrics)
     typer.echo(f"report: {opened.folder / 'report.html'}")
 
 @app.command()
@@ -141,6 +142,13 @@ def _verdict(verdict) -> None:
     head, *rows = verdict.cells()
     _table(head, rows)
     typer.echo(plain(verdict.sentence))
+
+def _measures(metrics: dict) -> None:
+    "Every measure of written answers."
+    if "models" not in metrics: return
+    from finetune_wb.evaluation.written import measures_table
+    head, *rows = measures_table(metrics)
+    _table(head, rows)
 
 # %% ../nbs/81_cli.ipynb #42572a3d
 Queue = Annotated[bool, typer.Option("--queue", help="Wait for the end of the runs launched before.")]
@@ -217,14 +225,20 @@ def request(run: RunName, what: Annotated[str, typer.Argument(help="evaluate, sa
     except ValueError: raise RunError(Problem("is no number", "Write learning_rate=1e-5.", value=text)) from None
     _ask(open_run(run, runs_dir), name, **fields)
 
-# %% ../nbs/81_cli.ipynb #5f0adfff
+# %% ../nbs/81_cli.ipynb #b8bdcf3a
 @app.command()
 def runs(runs_dir: RunsDir = None):
     "List all runs, newest first."
     reads = (lambda run: run.state, lambda run: run.recipe.model.id, lambda run: run.recipe.method.name,
-             lambda run: f"{run.metrics['accuracy']:.2%}" if run.metrics else "", lambda run: run.ended.get("reason", ""))
+             lambda run: _score(run.metrics) if run.metrics else "", lambda run: run.ended.get("reason", ""))
     rows = [[run.id, *(_or_unknown(read, run) for read in reads)] for run in all_runs(runs_dir)]
-    _table(["run", "state", "model", "method", "test accuracy", "why it ended"], rows)
+    _table(["run", "state", "model", "method", "on test", "why it ended"], rows)
+
+def _score(metrics: dict) -> str:
+    "What decided, of a run's metrics."
+    if "metric" not in metrics: return f"{metrics['accuracy']:.2%}"
+    from finetune_wb.evaluation.verdict import _metric_title, _value
+    return f"{_metric_title(metrics['metric'])} {_value(metrics['metric'], metrics[metrics['metric']])}"
 
 def _or_unknown(read, run) -> str:
     "What `read(run)` gives; `?` where a run's file is damaged, so that one run does not hide the others."
@@ -254,6 +268,28 @@ def watch(run: RunName, runs_dir: RunsDir = None):
     "Watch a run until it ends: state, curves, machine, alerts. Ctrl-C stops the watching, not the run."
     from finetune_wb.watch import watch as watch_run
     watch_run(open_run(run, runs_dir))
+
+# %% ../nbs/81_cli.ipynb #b84e0068
+@app.command()
+def chat(
+    run: RunName,
+    prompt: Annotated[str | None, typer.Option(help="Ask this, print the answers and end.")] = None,
+    only: Annotated[str | None, typer.Option(help="base or tuned; the default is both.")] = None,
+    system: Annotated[str, typer.Option(help="System prompt.")] = "",
+    max_new_tokens: Annotated[int, typer.Option(help="An answer is cut off after this many tokens.")] = 128,
+    temperature: Annotated[float, typer.Option(help="0 takes the likeliest token each time, as the evaluation does; 1 draws as the model says.")] = 0.0,
+    top_p: Annotated[float, typer.Option(help="Draw among the likeliest tokens that make up this probability.")] = 1.0,
+    seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,
+    runs_dir: RunsDir = None,
+):
+    "Talk to the base and the tuned model of a run; questions may come from a pipe, one a line. Ctrl-C stops an answer, not the program."
+    from finetune_wb.chat import chat as talk_to
+    from finetune_wb.evaluation.stream import Sampling
+    from finetune_wb.evaluation.talk import Talk
+    if prompt is not None and not prompt.strip(): raise DataError(Problem("there is nothing to answer", field="--prompt"))
+    sampling, talk = Sampling(max_new_tokens, temperature, top_p, seed), Talk(run, only, system, runs_dir=runs_dir)
+    typed = prompt is None and sys.stdin.isatty()
+    talk_to(talk, sampling, None if typed else sys.stdin if prompt is None else ["/" + prompt if prompt.startswith("/") else prompt])
 
 # %% ../nbs/81_cli.ipynb #373d4989
 @app.command()
