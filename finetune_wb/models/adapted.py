@@ -55,7 +55,7 @@ def has_adapter(folder: Path) -> bool:
     "Whether `folder` holds an adapter, and so needs its base."
     return any((folder / name).exists() for name in ("adapter_config.json", BOTTLENECK_CONFIG))
 
-# %% ../../nbs/24_models.adapted.ipynb #895f8213
+# %% ../../nbs/24_models.adapted.ipynb #9128fc64
 def load_adapter(
     base: nn.Module,  # the weights it was trained on; it is changed
     folder: Path,
@@ -67,6 +67,7 @@ def load_adapter(
         load_bottlenecks(base, encoder_layers(stack(base)), stack(base).config.hidden_size, folder)
         return base.eval()
     config = PeftConfig.from_pretrained(str(folder))
+    config.base_model_name_or_path = None  # whose weights they are is the caller's to know, and peft warns of another name
     fix = "Adapter and base don't belong together, or a file is damaged."
     try:
         with quiet():

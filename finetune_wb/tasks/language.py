@@ -10,18 +10,22 @@ from dataclasses import dataclass
 
 from ..recipe import Recipe, TrainSpec
 
-# %% ../../nbs/32_tasks.language.ipynb #13700e3e
+# %% ../../nbs/32_tasks.language.ipynb #a90c77a2
 @dataclass(frozen=True)
 class Language:
     "Texts that go on."
     name: str  # chat, instruction, completion or preference
     label_names = ()
 
-    def train_spec(self, recipe: Recipe) -> TrainSpec:
+    def train_spec(
+        self,
+        recipe: Recipe,
+        hidden_size: int | None = None,  # width of the model, which the default learning rate goes by; None takes that of 2,000
+    ) -> TrainSpec:
         "The recipe's `train` section with this task's defaults in place of null; but for preference `dropout: null` stays, the model's own."
         from finetune_wb.models.methods import default_learning_rate
         quiet = {"dropout": 0.0} if self.name == "preference" else {}
-        return recipe.train.filled(**quiet, tokens_per_batch=4096, metric_for_best_model="loss", learning_rate=default_learning_rate(recipe.method, self.name))
+        return recipe.train.filled(**quiet, tokens_per_batch=4096, metric_for_best_model="loss", learning_rate=default_learning_rate(recipe.method, self.name, hidden_size))
 
     def model(self, source, recipe: Recipe, attn_implementation: str, dropout: float | None):
         "The pre-trained language model; quantised where the method asks for it."

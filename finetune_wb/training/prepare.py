@@ -38,7 +38,7 @@ def _settings(recipe: Recipe, task, spec: TrainSpec, limit: int, lengths: np.nda
             "attn_implementation": _attention(recipe, place, lengths), "max_length": limit, "learning_rate": None if recipe.method.name == "probe" else spec.learning_rate,
             "tokens_per_batch": spec.tokens_per_batch, "metric_for_best_model": spec.metric_for_best_model, "dropout": spec.dropout}
 
-# %% ../../nbs/43_training.prepare.ipynb #1bbb2a8d
+# %% ../../nbs/43_training.prepare.ipynb #620ec218
 @dataclass(frozen=True)
 class Job:
     "A recipe whose parts have been found and fit together."
@@ -67,12 +67,15 @@ def _texts(recipe: Recipe, task, data: Dataset, source: ModelSource) -> tuple[di
 
 def _answers(recipe: Recipe, data: Dataset) -> tuple[dict, list]:
     "Rows of a language model, and what preflight warns of. Raises `TrainingError` with everything that it refuses."
+    from finetune_wb.models.methods import check_method
     from finetune_wb.training.examples import load_examples, preflight
     from finetune_wb.training.preflight import refuse
     examples = load_examples(recipe, data)
+    check_method(recipe.method, examples.model, examples.tokenizer)
     findings = preflight(recipe, examples)
     refuse(findings)
-    return {"data": examples.data, "tokenizer": examples.tokenizer, "train_rows": examples.train, "valid_rows": examples.valid, "rejected": examples.rejected}, findings
+    return {"data": examples.data, "tokenizer": examples.tokenizer, "train_rows": examples.train, "valid_rows": examples.valid, "rejected": examples.rejected,
+            "shape": {"hidden_size": getattr(examples.model.config, "hidden_size", None)}}, findings
 
 # %% ../../nbs/43_training.prepare.ipynb #4d482520
 def _doors(recipe: Recipe, data) -> tuple[Dataset, ModelSource]:
@@ -94,7 +97,7 @@ def _checked(recipe: Recipe) -> ModelSource:
     check_model(source, recipe.model)
     return source
 
-# %% ../../nbs/43_training.prepare.ipynb #7432e4db
+# %% ../../nbs/43_training.prepare.ipynb #bdf8d9d8
 def prepare(
     recipe: Recipe,
     data=None,  # rows in memory, as `load_data` takes them, or a `Dataset`; None reads the recipe's source
@@ -105,7 +108,7 @@ def prepare(
     torch.set_num_threads(recipe.train.threads or cores())
     task = task_for(recipe, dataset)
     parts, findings = _texts(recipe, task, dataset, source) if task.name == "classification" else _answers(recipe, dataset)
-    spec = task.train_spec(recipe)
+    spec = task.train_spec(recipe, **parts.pop("shape", {}))
     settings = _settings(recipe, task, spec, parts["train_rows"].max_length, parts["train_rows"].lengths)
     record = _record(recipe, task, dataset, source, settings, parts["train_rows"], parts["valid_rows"])
     return Job(recipe=recipe, task=task, spec=spec, source=source, settings=settings, record={**record, "preflight": [str(replace(f, names=())) for f in findings]}, **parts), dataset
