@@ -12,7 +12,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "RESULTS.md"
 DATA = HERE.parent.parent / "shared" / "data" / "banking77"
-PACKAGES = ("finetune_wb", "torch", "transformers", "sentence-transformers", "setfit", "scikit-learn")
+PACKAGES = ("finetune_wb", "torch", "transformers", "sentence-transformers", "setfit", "scikit-learn", "trl", "peft", "llamafactory", "unsloth")
 
 
 def check_data(folder: Path) -> Path:

@@ -118,3 +118,38 @@ def test_an_epoch_can_be_taken_up_in_its_middle():
 
     rest = list(accelerate.skip_first_batches(DataLoader(range(400), batch_sampler=again, collate_fn=list), 5))
     assert rest == seen[5:] and len(seen) == len(whole)
+
+
+def test_a_packed_run_that_was_cut_off_ends_as_the_unbroken_one(causal_model, tmp_path):  # noqa: F811
+    from functools import partial
+
+    from test_language_options import Pad, token_rows
+
+    from finetune_wb.recipe import Recipe, TrainSpec
+    from finetune_wb.run import create_run
+    from finetune_wb.training.arguments import training_arguments
+    from finetune_wb.training.checkpoints import checkpoint_name, checkpoints, set_aside
+    from finetune_wb.training.language import language_trainer
+    from finetune_wb.training.trainer import Live, fine_tune
+
+    spec = TrainSpec(tokens_per_batch=80, num_train_epochs=3, save_steps=2, metric_for_best_model="loss", early_stopping_patience=None, neftune_noise_alpha=3.0, bf16=False)
+    rows = token_rows(24)
+
+    def learn(run, **options):
+        torch.manual_seed(0)
+        model = loaded(causal_model("llama"))
+        arguments = training_arguments(spec, run.checkpoints, 1e-3, False, "cpu", len(PackedSampler(rows.lengths, 80, 0)))
+        trainer = partial(language_trainer, model, None, Pad, rows, token_rows(4), spec, arguments, batching="packed")
+        fine_tune(trainer, Live(run, keep=99), **options)
+        return model
+
+    unbroken = learn(create_run(Recipe(), tmp_path, "one"))
+    cut = create_run(Recipe(), tmp_path, "two")
+    learn(cut)
+    steps = checkpoints(cut)
+    middle = max(step for step in steps if step <= max(steps) // 2)
+    for step in steps:
+        if step > middle:
+            set_aside(cut.checkpoints / checkpoint_name(step))
+    resumed = learn(cut, resume_from=cut.checkpoints / checkpoint_name(middle))
+    assert middle > 0 and all(a.equal(b) for a, b in zip(unbroken.parameters(), resumed.parameters()))
