@@ -250,6 +250,17 @@ def test_refused_before_a_weight_is_read_and_no_run_is_left(causal_model, tmp_pa
     assert not list((tmp_path / "runs").glob("*"))
 
 
+def test_learned_tokens_take_up_positions(causal_model):  # noqa: F811
+    "A row as long as the model reads leaves them no place: it is cut that much earlier, or refused where the limit was set by hand."
+    from finetune_wb.training.examples import load_examples, preflight
+
+    long = [*ROWS, {"messages": [{"role": "user", "content": "reads the file"}, {"role": "assistant", "content": "opens " * 400}]}]
+    recipe = recipe_for(causal_model("llama"), "llama", "method.name=prompt_tuning", "method.num_virtual_tokens=56")
+    assert load_examples(recipe, ROWS).train.max_length == 200 and load_examples(override(recipe, "method={name: full}"), ROWS).train.max_length == 256
+    found = preflight(override(recipe, "train.max_length=256"), long)
+    assert "positions" in {finding.kind for finding in found if finding.severity == "error"}
+
+
 def test_an_adapter_on_other_weights_is_refused(causal_model, tmp_path):  # noqa: F811
     "PITFALLS G 32: peft loads it without an error."
     import shutil

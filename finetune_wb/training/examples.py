@@ -81,7 +81,7 @@ def _split(recipe: Recipe, task: str, tokenizer, frame, length: int, encoded=_en
     needs = {i: max(len(side.rows[i].ids) for side in (rows, rejected) if side is not None) for i in whys}
     return _Split(some(rows), some(rejected), kept, [(rows.rows[i].name, why, needs[i]) for i, why in whys.items()])
 
-# %% ../../nbs/42_training.examples.ipynb #48204469
+# %% ../../nbs/42_training.examples.ipynb #6a2e49c5
 _TRIED = 100  # rows
 
 def _curing(kind: str, recipe: Recipe, data: Dataset, tokenizer, model, frame, length: int, side: int = 0) -> tuple[str, ...]:
@@ -90,11 +90,11 @@ def _curing(kind: str, recipe: Recipe, data: Dataset, tokenizer, model, frame, l
     for name in fitting_templates(tokenizer):
         other = with_template(tokenizer, name)
         rows = _encoded(recipe, data.task, other, frame.iloc[:_TRIED], length)[side]
-        found = look_through(other, rows, model)
+        found = look_through(other, rows, model, virtual=_virtual(recipe))
         if not {kind, "template"} & {f.kind for f in found}: left[name] = sum(f.severity == "error" for f in found)
     return (f"model.chat_template={min(left, key=left.get)}",) if left else ()
 
-# %% ../../nbs/42_training.examples.ipynb #509e4f4e
+# %% ../../nbs/42_training.examples.ipynb #c8ae68ef
 @dataclass(frozen=True, eq=False)
 class Examples:
     "What a language model is trained on, as tokens."
@@ -116,7 +116,9 @@ def _examples(recipe: Recipe, data: Dataset, tokenizer, model, encoded=_encoded)
     rejected = {name: splits[name].rejected for name in frames if splits[name].rejected is not None}
     return Examples(replace(data.development(), **frames), tokenizer, model, splits["train"].rows, splits["valid"].rows, rejected, fingerprints(splits["test"].rows), splits["train"].dropped + splits["valid"].dropped)
 
-def _length(recipe: Recipe, tokenizer, model) -> int: return recipe.train.max_length or min(DEFAULT_MAX_LENGTH, max_positions(model, tokenizer))
+def _virtual(recipe: Recipe) -> int: return getattr(recipe.method, "num_virtual_tokens", 0)  # learned before each row, and in its way
+
+def _length(recipe: Recipe, tokenizer, model) -> int: return recipe.train.max_length or max(min(DEFAULT_MAX_LENGTH, max_positions(model, tokenizer) - _virtual(recipe)), 1)
 
 def _without_template(recipe: Recipe, data: Dataset, tokenizer, model) -> list[Finding]:
     "What there is to say where conversations can't become text at all."
@@ -150,13 +152,13 @@ def _agreed(findings: list[Finding]) -> list[Finding]:
     most = max((int(c.removeprefix(_LENGTH)) for f in findings if f.kind in _LONGER for c in f.cure if c.startswith(_LENGTH)), default=0)
     return [replace(f, cure=tuple(f"{_LENGTH}{most}" if c.startswith(_LENGTH) else c for c in f.cure)) if f.kind in _LONGER else f for f in findings]
 
-# %% ../../nbs/42_training.examples.ipynb #225d28d0
+# %% ../../nbs/42_training.examples.ipynb #c7c2347e
 _EACH = ("template", "unlearnable", "nothing_trained", "cut_answer", "positions")  # what may be wrong with rows beside the train rows
 
-def _dropped(examples: Examples) -> list[Finding]:
+def _dropped(recipe: Recipe, examples: Examples) -> list[Finding]:
     "What was left out, as a warning: a smaller data set is another data set."
     if not examples.dropped: return []
-    most, reasons = max_positions(examples.model, examples.tokenizer), Counter(why for _, why, _ in examples.dropped)
+    most, reasons = max_positions(examples.model, examples.tokenizer) - _virtual(recipe), Counter(why for _, why, _ in examples.dropped)
     needed = max((n for _, _, n in examples.dropped if examples.train.max_length < n <= most), default=0)
     total = len(examples.train) + len(examples.valid) + len(examples.dropped)
     return [Finding("dropped", "warning", f"{len(examples.dropped):,} of {total:,} train and valid rows were left out (data.bad_rows=drop)", names=tuple(name for name, _, _ in examples.dropped[:3]), evidence="; ".join(f"{n:,}: {why}" for why, n in reasons.most_common(5)),
@@ -166,7 +168,7 @@ def _beside(recipe: Recipe, examples: Examples) -> list[Finding]:
     "What is wrong with rejected answers and valid rows; their places are not those of the train rows, so only their names are given."
     found, rejected = [], examples.rejected
     for name, rows, frame, side in [("rejected answers", rejected.get("train"), examples.data.train, 1), ("valid", examples.valid, examples.data.valid, 0), ("rejected answers of valid", rejected.get("valid"), examples.data.valid, 1)]:
-        wrong = look_through(examples.tokenizer, rows, examples.model) if rows is not None else []
+        wrong = look_through(examples.tokenizer, rows, examples.model, virtual=_virtual(recipe)) if rows is not None else []
         found += [replace(_proven(f, recipe, examples, frame, side), what=f"{name}: {f.what}", rows=()) for f in wrong if f.kind in _EACH and f.rows]
     return found
 
@@ -182,6 +184,6 @@ def preflight(
 
 def _findings(recipe: Recipe, examples: Examples) -> list[Finding]:
     "What is wrong with rows that have become tokens."
-    found = look_through(examples.tokenizer, examples.train, examples.model, examples.rejected.get("train"), {"valid": examples.valid, "test": examples.test})
-    found = [_proven(f, recipe, examples, examples.data.train, 0) for f in found] + _beside(recipe, examples) + _dropped(examples)
+    found = look_through(examples.tokenizer, examples.train, examples.model, examples.rejected.get("train"), {"valid": examples.valid, "test": examples.test}, virtual=_virtual(recipe))
+    found = [_proven(f, recipe, examples, examples.data.train, 0) for f in found] + _beside(recipe, examples) + _dropped(recipe, examples)
     return sorted(_agreed(found), key=lambda f: f.severity != "error")

@@ -210,7 +210,7 @@ def _pairs(rows: TokenRows, rejected: TokenRows, most: int | None) -> list[Findi
     cure = ((f"train.max_length={longer}",) if cut and (most is None or longer <= most) else ()) + (_DROP if len(cut) < len(places) or (most is not None and longer > most) else ())
     return [Finding("same_pair", "error", what, **_named(rows, places), evidence="Their loss stays at ln 2", cure=cure)]
 
-# %% ../../nbs/41_training.preflight.ipynb #240f0ea8
+# %% ../../nbs/41_training.preflight.ipynb #c58ecb85
 def preflight(
     tokenizer,  # a transformers tokenizer
     rows: TokenRows | None = None,  # the train rows; None: only what tokenizer and model say, before rows can be encoded
@@ -218,9 +218,10 @@ def preflight(
     rejected: TokenRows | None = None,  # of preference training; `rows` are the chosen answers then
     others: Mapping[str, TokenRows | Mapping[bytes, str]] | None = None,  # {"valid": …, "test": …}, as rows or as `fingerprints`
     collator=None,  # what makes batches of the rows
+    virtual: int = 0,  # tokens that are learned before each row, and take up positions as its own do
 ) -> list[Finding]:  # errors first
     "Everything that would be trained on in silence. An empty list is a clean start."
-    most = max_positions(model, tokenizer) if model is not None else None
+    most = max_positions(model, tokenizer) - virtual if model is not None else None
     found = _vocabulary(tokenizer, rows, model) if model is not None else []
     if rows is None:
         fits = fitting_templates(tokenizer)

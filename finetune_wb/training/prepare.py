@@ -38,7 +38,7 @@ def _settings(recipe: Recipe, task, spec: TrainSpec, limit: int, lengths: np.nda
             "attn_implementation": _attention(recipe, place, lengths), "max_length": limit, "learning_rate": None if recipe.method.name == "probe" else spec.learning_rate,
             "tokens_per_batch": spec.tokens_per_batch, "metric_for_best_model": spec.metric_for_best_model, "dropout": spec.dropout}
 
-# %% ../../nbs/43_training.prepare.ipynb #620ec218
+# %% ../../nbs/43_training.prepare.ipynb #e2d96371
 @dataclass(frozen=True)
 class Job:
     "A recipe whose parts have been found and fit together."
@@ -67,11 +67,15 @@ def _texts(recipe: Recipe, task, data: Dataset, source: ModelSource) -> tuple[di
 
 def _answers(recipe: Recipe, data: Dataset) -> tuple[dict, list]:
     "Rows of a language model, and what preflight warns of. Raises `TrainingError` with everything that it refuses."
+    from copy import deepcopy
+
+    from finetune_wb.models.causal import check_dropout
     from finetune_wb.models.methods import check_method
     from finetune_wb.training.examples import load_examples, preflight
     from finetune_wb.training.preflight import refuse
     examples = load_examples(recipe, data)
     check_method(recipe.method, examples.model, examples.tokenizer)
+    check_dropout(deepcopy(examples.model.config), recipe.train.dropout)
     findings = preflight(recipe, examples)
     refuse(findings)
     return {"data": examples.data, "tokenizer": examples.tokenizer, "train_rows": examples.train, "valid_rows": examples.valid, "rejected": examples.rejected,
