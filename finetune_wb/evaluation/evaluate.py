@@ -119,7 +119,7 @@ def evaluate(
     _keep(run, found)
     return found.verdict
 
-# %% ../../nbs/56_evaluation.evaluate.ipynb #d91776f1
+# %% ../../nbs/56_evaluation.evaluate.ipynb #9147b622
 def _short(source: str) -> str:
     "A data source without the folders of its files."
     return ", ".join(part.replace("\\", "/").rsplit("/", 1)[-1] for part in source.split(", "))
@@ -130,7 +130,7 @@ def _content(run: Run, found: Measured) -> ReportContent:
     shown = {"samples": found.samples, "measures": measures_table(metrics)} if "models" in metrics else {"mistakes": found.samples}
     again = {"Python": 'from finetune_wb import evaluate, load_recipe, train\nevaluate(train(load_recipe("recipe.yaml")))',
              "command line": f"ftwb train recipe.yaml --run-id again\nftwb evaluate again   # recipe.yaml is in {run.id}/",
-             "papermill": "ftwb notebook nbs/recipes/finetune.ipynb --recipe recipe.yaml"}
+             "papermill": f"ftwb notebook nbs/recipes/{'chat' if 'models' in metrics else 'finetune'}.ipynb --recipe recipe.yaml"}
     others = metrics["other_runs_on_this_split"]
     tuned_for = record["result"].get("fine_tune", {})
     notes = [*record["data"]["notes"], *([f"Training was stopped on request at step {tuned_for['steps']} of {tuned_for['of']}."] if tuned_for.get("ended") == "request" else []), *([f"{others} other {'run was' if others == 1 else 'runs were'} measured here on this test split; the best of several looks better than it is."] if others else [])]
