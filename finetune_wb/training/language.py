@@ -20,12 +20,14 @@ from .lmloss import answer_loss
 from .tokens import TokenRows
 from .trainer import RunCallback, WritingTrainer, wired
 
-# %% ../../nbs/43_training.language.ipynb #dfb08333
+# %% ../../nbs/43_training.language.ipynb #b29f5bd1
 def _trained(labels: torch.Tensor) -> torch.Tensor: return (labels[..., 1:] != -100).sum()
 
 class LanguageTrainer(WritingTrainer):
     "A `WritingTrainer` on token rows."
     loss_is_scaled_for_ga, smoothing = True, 0.0
+
+    def look(self, found: dict) -> None: self.weigh(found["eval_loss"])
 
     def get_eval_dataloader(self, eval_dataset=None):
         wide = 1 if self.sampler is PackedSampler else 4  # attention over a packed sequence grows with its square

@@ -90,7 +90,7 @@ def pair_collator(
         return {**batch, "completion_mask": counts, "ref_chosen_logps": chosen, "ref_rejected_logps": rejected}
     return collate
 
-# %% ../../nbs/43_training.preference.ipynb #92cdc239
+# %% ../../nbs/43_training.preference.ipynb #7805acb7
 _MEASURED = {"rewards/accuracies": "accuracy", "rewards/margins": "margin", "rewards/chosen": "reward_chosen", "rewards/rejected": "reward_rejected"}  # TRL's name → ours
 
 class _Unasked(nn.Module):
@@ -112,6 +112,7 @@ class PreferenceTrainer(WritingTrainer, DPOTrainer):
         super().__init__(model=model, ref_model=_Unasked(model.config), train_dataset=names[0], eval_dataset=names[1], **options)
         self.train_dataset, self.eval_dataset, self.ref_model, self._seen = train_dataset, eval_dataset, None, []
 
+    def look(self, found: dict) -> None: self.weigh(-self.eval_dataset.reference[:, 0].sum() / max(self.eval_dataset.chosen.trained.sum(), 1))
     def _prepare_dataset(self, dataset, processing_class, args, dataset_name): return dataset
     def _precompute_ref_logps(self, dataset, name, batch_size): return dataset
     def _send_telemetry(self): pass

@@ -92,13 +92,16 @@ class RunCallback(TrainerCallback):
         "Ends the TensorBoard file."
         self.writer.close()
 
-# %% ../../nbs/42_training.trainer.ipynb #ec9af3ac
+# %% ../../nbs/42_training.trainer.ipynb #c0025163
 class _Measured(Trainer):
     "Knows its evaluations."
     live: Live
     voice: RunCallback
     start: float | None = None  # the metric that chooses, at step 0
     patience: int | None = None  # evaluations without a better one
+
+    def look(self, found: dict) -> None:
+        "What there is to say of the model as it came, measured on valid."
 
     @property
     def step(self) -> int: return self.state.global_step
@@ -259,7 +262,7 @@ class BudgetTrainer(_Asked):
         self.live.desk.serve(self)
         if self.live.desk.stopping: self.finish()
 
-# %% ../../nbs/42_training.trainer.ipynb #2adfaeca
+# %% ../../nbs/42_training.trainer.ipynb #c457b452
 class ClassifierTrainer(BudgetTrainer):
     "A `BudgetTrainer` that shows texts beside the labels it gives them."
 
@@ -279,6 +282,15 @@ SHOWN, SHOWN_TOKENS = 3, 48  # rows of a sample, and new tokens of each at most
 class WritingTrainer(BudgetTrainer):
     "A `BudgetTrainer` that shows what a language model answers now."
     writer = None  # its tokenizer, with the template in use
+
+    def weigh(
+        self,
+        nats: float,  # per token of the answers
+    ) -> None:
+        "An alert where the model does worse than one that guesses: nothing else tells of a tokenizer of the right size that is another model's."
+        chance = math.log(len(self.writer))
+        if nats < 1.1 * chance: return  # random weights guess, and training from scratch is a wish that may be had
+        alert(self.live.run, f"before training the model does worse than guessing: {nats:.2f} nats a token of the answers, where chance is {chance:.2f}", "Make sure that the tokenizer is this model's own, and that its weights were trained.")
 
     def show(self) -> str:
         "Writes a `sample` event: what the model answers to a few rows of valid now, beside what the rows answer."
@@ -314,7 +326,7 @@ def classifier_trainer(
                                 data_collator=DataCollatorWithPadding(tokenizer), compute_metrics=task.metrics, callbacks=[callback])
     return wired(trainer, spec, callback)
 
-# %% ../../nbs/42_training.trainer.ipynb #20cfcdf6
+# %% ../../nbs/42_training.trainer.ipynb #a0cbba46
 def fine_tune(
     trainer_for: Callable[[RunCallback], BudgetTrainer],  # its model's weights are the best on valid afterwards
     live: Live,  # its run folder takes events, checkpoints and TensorBoard files
@@ -327,7 +339,10 @@ def fine_tune(
         trainer = trainer_for(callback)
         metric = trainer.args.metric_for_best_model
         try:
-            if resume_from is None: trainer.start = trainer.evaluate()[f"eval_{metric}"]
+            if resume_from is None:
+                found = trainer.evaluate()
+                trainer.start = found[f"eval_{metric}"]
+                trainer.look(found)
             else: trainer.take_up(resume_from)
             if resume_from is None or not trainer.over: trainer.train(None if resume_from is None else str(resume_from))
             best_step, best = _load_best(trainer)
