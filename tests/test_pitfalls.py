@@ -309,6 +309,33 @@ def test_G12b_a_wrong_tokenizer_of_the_same_size(sft, loaded, ours, causal_model
     assert "(2), but generation stops at" in errors(ours("", GOOD["chat"], folder=folder))["stops"].what  # its ends of turn are elsewhere
 
 
+def test_G12b_and_one_whose_ends_are_in_the_right_place(loaded, causal_model, tmp_path):  # noqa: F811
+    "The same tokens under other ids: nothing in the files tells, the loss before the first step does."
+    import torch
+    from conftest import WORDS
+
+    from finetune_wb import train
+
+    model, tokenizer = loaded("llama")
+    texts = [" ".join(WORDS[i:] + WORDS[:i]) for i in range(len(WORDS))]
+    batch, optimizer = tokenizer(texts[::2], return_tensors="pt", padding=True), torch.optim.AdamW(model.parameters(), 1e-2)
+    for _ in range(30):
+        model(**batch, labels=batch["input_ids"].masked_fill(batch["attention_mask"] == 0, -100)).loss.backward()
+        optimizer.step(), optimizer.zero_grad()
+    said = {}
+    for name in ("own", "other"):
+        folder = shutil.copytree(causal_model("llama"), tmp_path / name)
+        model.save_pretrained(folder)
+        if name == "other":
+            held = json.loads((folder / "tokenizer.json").read_text())
+            held["model"]["vocab"] = {token: i if i < 6 else 6 + (i + 100) % (len(tokenizer) - 6) for token, i in held["model"]["vocab"].items()}
+            (folder / "tokenizer.json").write_text(json.dumps(held))
+        recipe = Recipe(task="completion", model={"id": str(folder)}, train={"max_steps": 1, "bf16": False, "threads": 1})
+        run = train(recipe, [{"text": text} for text in texts[1::2]], tmp_path / "runs", name)
+        said[name] = [event["message"] for event in run.events("alert")]
+    assert said["own"] == [] and len(said["other"]) == 1 and "does worse than guessing" in said["other"][0]
+
+
 # ------------------------------------------------------------------ 13 – 14: preferences
 def test_G13_pairs_that_are_one(dpo, ours):
     rows = [{"prompt": f"which {i}?", "chosen": " cat", "rejected": " cat"} for i in range(4)]
