@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-# %% ../../nbs/40_training.lmloss.ipynb #957082b7
+# %% ../../nbs/40_training.lmloss.ipynb #b2ed53f9
 CHUNK_LOGITS = 2**23  # logits at a time: 32 MiB in fp32
 
 def _chunks(count: int, vocabulary: int):
@@ -25,45 +25,41 @@ def _chunks(count: int, vocabulary: int):
     edges = [count * i // parts for i in range(parts + 1)]
     return [slice(a, b) for a, b in zip(edges, edges[1:])]
 
-def _soften(logits: Tensor, targets: Tensor, smoothing: float, scale: Tensor | float, gradient: bool) -> Tensor:
-    "Summed nats of a chunk; with `gradient`, `logits` become the gradient of `scale` times that sum, in place."
-    right, top = logits.gather(1, targets[:, None]).squeeze(1), logits.amax(1, keepdim=True)
-    mean = logits.mean(1) if smoothing else 0.0
-    total = logits.sub_(top).exp_().sum(1, keepdim=True)
-    nats = (total.log() + top).squeeze(1) - (1 - smoothing) * right - smoothing * mean
-    if gradient:
-        logits.mul_(scale / total)
-        if smoothing: logits.sub_(scale * smoothing / logits.shape[1])
-        logits.scatter_add_(1, targets[:, None], torch.zeros_like(right[:, None]) - scale * (1 - smoothing))
-    return nats.sum()
+def _soften(logits: Tensor, targets: Tensor, smoothing: float) -> tuple[Tensor, Tensor]:
+    "Summed nats of a chunk, and the gradient of that sum with respect to `logits`, fp32."
+    (top, at), right = logits.max(1, keepdim=True), logits.gather(1, targets[:, None])
+    mean = logits.mean(1, keepdim=True, dtype=torch.float32) if smoothing else 0.0
+    slopes = logits.softmax(1, dtype=torch.float32)
+    total = top.float() - slopes.gather(1, at).log()  # log of the summed exponentials, exact however small a probability
+    if smoothing: slopes.sub_(smoothing / logits.shape[1])
+    slopes.scatter_add_(1, targets[:, None], torch.full_like(total, smoothing - 1))
+    return (total - (1 - smoothing) * right.float() - smoothing * mean).sum(), slopes
 
-# %% ../../nbs/40_training.lmloss.ipynb #295c5b41
+# %% ../../nbs/40_training.lmloss.ipynb #9090c9d9
 class _FusedHead(torch.autograd.Function):
     "Cross entropy of a linear head in chunks, gradients computed on the way forward."
 
     @staticmethod
     def forward(ctx, hidden, weight, bias, targets, smoothing: float, scale, dtype: torch.dtype):
-        loss, needs = hidden.new_zeros((), dtype=torch.float32), ctx.needs_input_grad[:3]
-        cast = weight.detach().to(dtype)
-        grads = [torch.zeros_like(t, dtype=torch.float32) if need and t is not None else None for t, need in zip((None, weight, bias), needs)]
-        grads[0] = torch.empty_like(hidden) if needs[0] else None
+        loss, (to_hidden, to_weight, to_bias) = hidden.new_zeros((), dtype=torch.float32), ctx.needs_input_grad[:3]
+        cast, shift = weight.detach().to(dtype), None if bias is None else bias.detach().to(dtype)
+        grads = [torch.empty_like(hidden) if to_hidden else None, None, None]
         for part in _chunks(len(targets), len(weight)):
             states = hidden[part].to(dtype)
-            logits = (states @ cast.T).float()
-            if bias is not None: logits.add_(bias.float())
-            loss += _soften(logits, targets[part], smoothing, scale, any(needs))
-            slopes = logits.to(dtype)
-            if needs[0]: grads[0][part] = slopes @ cast
-            if needs[1]: grads[1] += slopes.T @ states
-            if needs[2] and bias is not None: grads[2] += logits.sum(0)
-        ctx.grads, ctx.types = grads, (hidden.dtype, weight.dtype, bias.dtype if bias is not None else None)
+            nats, slopes = _soften(F.linear(states, cast, shift), targets[part], smoothing)
+            loss += nats
+            if to_bias: grads[2] = slopes.sum(0) if grads[2] is None else grads[2].add_(slopes.sum(0))
+            slopes = slopes.to(dtype)
+            if to_hidden: grads[0][part] = slopes @ cast
+            if to_weight: grads[1] = (slopes.T @ states).float() if grads[1] is None else grads[1].add_(slopes.T @ states)
+        ctx.grads, ctx.scale, ctx.types = grads, scale, (hidden.dtype, weight.dtype, None if bias is None else bias.dtype)
         return loss * scale
 
     @staticmethod
     def backward(ctx, upstream):
         if ctx.grads is None: raise RuntimeError("the gradients of this loss were used and released; compute it again")
         grads, ctx.grads = ctx.grads, None
-        return *(g.mul_(upstream).to(t) if g is not None else None for g, t in zip(grads, ctx.types)), None, None, None, None
+        return *(None if g is None else g.mul_(upstream * ctx.scale).to(t) for g, t in zip(grads, ctx.types)), None, None, None, None
 
 # %% ../../nbs/40_training.lmloss.ipynb #c8659ea9
 @dataclass(frozen=True)
