@@ -281,7 +281,7 @@ def _with_columns(table: Table, needed: Sequence[str]) -> Table:
             file=table.file, field=column))
     return table
 
-# %% ../../nbs/14_data.load.ipynb #fbda88a9
+# %% ../../nbs/14_data.load.ipynb #f2d8e289
 def load_data(
     recipe: Recipe | DataSpec,  # a recipe, or its data section
     source: object = None,  # overrides the recipe's: a path, hub id, DataFrame, datasets object, list of mappings, or {split: any of these}
@@ -295,11 +295,15 @@ def load_data(
     if list(frames) == ["train"]: frames = {"all": frames["train"]}  # train alone is the whole data, to be split here
     return build_dataset(frames, spec, name, (*notes, *more), task)
 
+_BUILTIN = {"builtin:docstrings": "classification", "builtin:signatures": "instruction"}  # name → the task its rows serve
+
 def _builtin(source: str, spec: DataSpec, task: str) -> Dataset:
-    if source != "builtin:docstrings": raise DataError(Problem("there is no such built-in data",
-        nearest(source, ["builtin:docstrings"]), field="data.source", value=source))
-    if task not in ("auto", "classification"): raise DataError(Problem(f"{source} holds labelled texts, and the task is {task}",
-        "Give data.source a file of your own, or take task=classification.", field="task"))
+    if source not in _BUILTIN: raise DataError(Problem("there is no such built-in data", nearest(source, _BUILTIN), field="data.source", value=source))
+    if task not in ("auto", _BUILTIN[source]):
+        holds = {"classification": "labelled texts", "instruction": "prompts and completions"}[_BUILTIN[source]]
+        raise DataError(Problem(f"{source} holds {holds}, and the task is {task}", f"Give data.source a file of your own, or take task={_BUILTIN[source]}.", field="task"))
     from finetune_wb.data.docstrings import docstring_rows, library_versions
+    from finetune_wb.data.signatures import signature_rows
     read = ", ".join(f"{name} {version}" for name, version in library_versions().items())
-    return build_dataset({"all": docstring_rows()}, spec, source, (f"Read from {read}.",))
+    splits = {"all": docstring_rows()} if source == "builtin:docstrings" else signature_rows()
+    return build_dataset(splits, spec, source, (f"Read from {read}.",), _BUILTIN[source])

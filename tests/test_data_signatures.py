@@ -1,0 +1,115 @@
+"""The built-in prompts and answers: one of each, a split that text alone decides, the same rows in every process."""
+
+import hashlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+from finetune_wb.data import signatures
+from finetune_wb.data.copies import copy_groups, copy_key
+from finetune_wb.data.load import load_data
+from finetune_wb.data.signatures import documented_objects, package_files, signature_rows, split_of, summary_of
+from finetune_wb.errors import DataError
+from finetune_wb.recipe import DataSpec, Recipe
+
+PRINT_HASH = """
+import hashlib, sys
+from finetune_wb.data.signatures import signature_rows
+rows = signature_rows()
+loaded = {"torch", "transformers", "sklearn", "matplotlib"} & set(sys.modules)
+print(hashlib.sha256("".join(part.to_json() for part in rows.values()).encode()).hexdigest(), sorted(loaded))
+"""
+
+
+@pytest.fixture(scope="module")
+def rows(): return signature_rows()
+
+
+@pytest.fixture(scope="module")
+def data(rows): return load_data(Recipe(data=DataSpec(source="builtin:signatures")))
+
+
+def test_rows_are_a_signature_and_a_sentence(rows):
+    assert list(rows) == ["train", "valid", "test"] and len(rows["train"]) > 3_000 and len(rows["test"]) > 200 and len(rows["valid"]) > 100
+    for part in rows.values():
+        for turns in part.messages:
+            assert [turn["role"] for turn in turns] == ["user", "assistant"]
+            prompt, answer = (turn["content"] for turn in turns)
+            assert re.match(r"def [a-z]\w*\(.*\)( -> .+)?$", prompt, re.IGNORECASE) and summary_of(answer) == answer and "\n" not in prompt
+
+
+def test_loaded_they_are_an_instruction_task_without_leaks(data):
+    assert data.task == "instruction" and not [note for note in data.notes if "near cop" in note], data.notes
+    parts = {split: getattr(data, split).messages for split in ("train", "valid", "test")}
+    for place, what in ((0, "prompt"), (1, "answer")):
+        keys = {split: [copy_key(turns[place]["content"], digits=place == 0) for turns in part] for split, part in parts.items()}
+        assert all(len(set(found)) == len(found) for found in keys.values()), what
+        assert not set(keys["test"]) & set(keys["train"] + keys["valid"]) and not set(keys["valid"]) & set(keys["train"]), what
+    answers = [turns[1]["content"] for part in parts.values() for turns in part]
+    sides, groups = [split for split, part in parts.items() for _ in part], copy_groups([f"{turns[0]['content']}\n{turns[1]['content']}" for part in parts.values() for turns in part])
+    assert all(split_of(answer) == side for answer, side in zip(answers, sides))
+    assert not [group for group in set(groups) if len({side for side, g in zip(sides, groups) if g == group}) > 1]
+
+
+def test_seed_and_fractions_move_no_row(data):
+    other = load_data(Recipe(data=DataSpec(source="builtin:signatures", seed=5, test_fraction=0.4)))
+    assert other.split_fingerprint == data.split_fingerprint
+    few = load_data(Recipe(data=DataSpec(source="builtin:signatures", max_rows=200)))
+    assert len(few.train) + len(few.valid) + len(few.test) == 200
+    assert all(split_of(turns[1]["content"]) == "test" for turns in few.test.messages)
+
+
+def test_another_task_is_refused():
+    with pytest.raises(DataError, match="prompts and completions, and the task is classification.*task=instruction"): load_data(Recipe(task="classification", data=DataSpec(source="builtin:signatures")))
+    with pytest.raises(DataError, match='Did you mean "builtin:signatures"'): load_data(Recipe(data=DataSpec(source="builtin:signature")))
+
+
+def test_another_process_reads_the_same_and_imports_nothing(rows):
+    said = subprocess.run([sys.executable, "-c", PRINT_HASH], capture_output=True, text=True, timeout=300, check=True, env={"PYTHONHASHSEED": "7", "PATH": ""}).stdout.split()
+    assert said == [hashlib.sha256("".join(part.to_json() for part in rows.values()).encode()).hexdigest(), "[]"]
+
+
+@pytest.mark.parametrize(("docstring", "summary"), [
+    ("Return a mean.", None),  # shorter than fifteen characters
+    ("Return the mean value.", "Return the mean value."),
+    ("Return the mean value\n\nOf all.", "Return the mean value"),
+    ("Return `a.b` of the given\n    array, e.g. this one. Then more.", "Return `a.b` of the given array, e.g. this one."),
+    ("return the mean value.", None),
+    ("x : array_like\n  The values of it.", None),
+    ("A" * 3 + "b " * 80, None),
+    ("Return 1 2 3 4 5 6 + 7 = 8 (!)", None),
+])
+def test_the_first_sentence(docstring, summary):
+    assert summary_of(docstring) == summary
+
+
+def test_signatures_are_what_the_source_says(tmp_path):
+    source = '''
+try:
+    async def fetch(url: str, *rest, wait=1.5, **more) -> "bytes":
+        "Fetch the thing from there."
+except ImportError:
+    pass
+if True:
+    class Box(list[int], object):
+        def inside(self, /, a, *, b=(1, 2)):
+            "Say what is inside."
+            def never(): "Not this one."
+def bare(): pass
+'''
+    file = tmp_path / "a.py"
+    file.write_text(source)
+    assert [(thing.kind, thing.signature) for thing in documented_objects(file, "a.py")] == [
+        ("def", "def fetch(url: str, *rest, wait=1.5, **more) -> 'bytes'"), ("def", "def inside(self, /, a, *, b=(1, 2))")]
+    file.write_bytes(b"\xff\xfe broken")
+    assert documented_objects(file, "a.py") == [] and package_files("this_is_no_package") == []
+
+
+def test_without_libraries_the_way_out_is_named(monkeypatch):
+    monkeypatch.setattr(signatures, "LIBRARIES", {})
+    signatures._all_rows.cache_clear()
+    try:
+        with pytest.raises(DataError, match="data of your own"): signature_rows()
+    finally: signatures._all_rows.cache_clear()
