@@ -52,7 +52,7 @@ def _askable(tokenizer, rows: list[dict], max_length: int) -> tuple[list[dict], 
     said = [f"{rows[i].get('origin') or f'row {i + 1}'}: {why}" for i, why in sorted(reasons.items())]
     return kept, ask(tokenizer, kept, max_length) if reasons else asked, said
 
-# %% ../../nbs/54_evaluation.written.ipynb #57388900
+# %% ../../nbs/54_evaluation.written.ipynb #7b4eadd5
 def _base_of(run: Run, model):
     "The model that training started from, where the tuned one runs, and what has to be entered while it is asked."
     if hasattr(model, "disable_adapter"): return model.get_base_model(), model.disable_adapter()
@@ -60,15 +60,15 @@ def _base_of(run: Run, model):
     base = load_causal(find_model(run.recipe.model), run.recipe.model, run.record["settings"]["attn_implementation"])
     return base.eval().to(next(model.parameters()).device), nullcontext()
 
-def _key(asked: Asked, stops: Sequence[int], max_new_tokens: int) -> str:
+def _key(asked: Asked, stops: Sequence[int], max_new_tokens: int, first: int | None) -> str:
     "What pins an answer of a given model."
     rows = [row.ids.tolist() for side in (asked.rows, asked.rejected) if side is not None for row in side.rows]
-    return hashlib.sha256(json.dumps([asked.prompts, rows, sorted(stops), max_new_tokens]).encode("utf-8", "surrogatepass")).hexdigest()
+    return hashlib.sha256(json.dumps([asked.prompts, rows, sorted(stops), max_new_tokens, first]).encode("utf-8", "surrogatepass")).hexdigest()
 
 def _asked_once(run: Run, name: str, model, tokenizer, asked: Asked, stops: Sequence[int], first: int | None) -> Answers:
     "`answer`, unless an evaluation that was cut short has it already."
     path, new, settings = run.evaluation / f"part-{name}.json", run.recipe.evaluate.max_new_tokens, run.record["settings"]
-    key, kept = _key(asked, stops, new), read_json(path) if path.exists() else None
+    key, kept = _key(asked, stops, new, first), read_json(path) if path.exists() else None
     if kept is not None and kept.get("key") == key: return Answers.from_json(kept["answers"])
     found = answer(model, tokenizer, asked, new, settings["bf16"], first, title_of(name), stops=stops)
     run.evaluation.mkdir(exist_ok=True)
