@@ -97,7 +97,7 @@ class Paging(_Place):
         packed = pack(entries, nats, query if not asked["note"] else "", self.mode, self.whole)
         return {**asked, "at": self.at, "found": found, "pinned": self.pinned is not None, "partial": not self.full, **packed}
 
-# %% ../../nbs/72_panels.paging.ipynb #68baa342
+# %% ../../nbs/72_panels.paging.ipynb #9e20343a
 class Losses:
     "What models were asked, and what they said."
 
@@ -107,7 +107,7 @@ class Losses:
         runs_dir: str | Path | None = None,  # whose finished runs of the same model can be
     ):
         self.of, self.runs_dir, self._known, self._model = "base", runs_dir, {}, (None, None)
-        self.choices = [["base", f"base model {plain(recipe.model.id)}"]] if recipe else []
+        self.choices = [["base", f"base model {plain(Path(recipe.model.id).name if Path(recipe.model.id).is_absolute() else recipe.model.id)}"]] if recipe else []
         if recipe: self.choices += [[run.id, f"run {plain(run.id)}"] for run in runs(runs_dir)[:30] if self._fits(run, recipe)]
 
     @staticmethod
