@@ -2,6 +2,9 @@
 
 import math
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -224,7 +227,35 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(method, whole, tmp_path, mo
     assert [event["resumed_from"] for event in run.events("state") if "resumed_from" in event][0] > 0
     assert weights(run) == weights(done) and curve(run) == curve(done) and len(curve(run)) > 6
     (damaged.folder / "reference" / "reference.safetensors").write_bytes(b"\0" * 100)
+    (damaged.folder / "reference.part").mkdir()  # of a save that was cut short
     assert weights(train(damaged)) == weights(done)
+
+
+KILLED = """
+import os, signal, sys
+sys.path.insert(0, sys.argv[1])
+from finetune_wb import train
+from finetune_wb.recipe import load_recipe
+from finetune_wb.training.trainer import RunCallback
+from test_preference import ROWS
+step_end = RunCallback.on_step_end
+def kill(self, args, state, control, **more):
+    step_end(self, args, state, control, **more)
+    if state.global_step == int(sys.argv[4]): os.kill(os.getpid(), signal.SIGKILL)
+RunCallback.on_step_end = kill
+train(load_recipe(sys.argv[2]), ROWS, sys.argv[3], "killed")
+"""
+
+
+def test_a_killed_process_costs_no_bit(whole, tmp_path):
+    done = whole("full")
+    arguments = [str(Path(__file__).parent), str(done.folder / "recipe.yaml"), str(tmp_path), str(done.record["result"]["fine_tune"]["steps"] - 1)]
+    killed = subprocess.run([sys.executable, "-c", KILLED, *arguments], capture_output=True, text=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr[-2000:]
+    run = Run(tmp_path / "killed")
+    assert run.state == "killed" and not run.model_folder.exists()
+    train(run)
+    assert weights(run) == weights(done) and curve(run) == curve(done)
 
 
 def test_asking_changes_nothing(whole, tmp_path, monkeypatch):
