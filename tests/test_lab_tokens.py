@@ -3,7 +3,6 @@
 import json
 import re
 
-import pytest
 from causal_models import causal_model  # noqa: F401
 
 pytest_plugins = "lab"
