@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from lab import CI
-from test_monitor_js import WATCH, _painted, _Quiet, browser  # noqa: F401
+from test_monitor_js import TAKES_LINE_BREAKS, WATCH, _painted, _Quiet, browser  # noqa: F401
 
 ROOT = Path(__file__).parents[1]
 STATIC = ROOT / "finetune_wb" / "static"
@@ -158,6 +158,18 @@ def test_enter_asks_shift_enter_does_not_and_escape_stops(visit):
     assert page.locator(".doing").inner_text() == "base writes …"
     field.press("Escape")
     assert sent(page, "stop") == [{"type": "stop", "id": asked["id"]}]
+
+
+def test_a_line_break_comes_where_jupyterlab_takes_the_browsers_own(visit):
+    page = visit("done", before=TAKES_LINE_BREAKS)
+    page.locator("summary").click()
+    for field, key in ((page.locator(".composer .field").first, "Shift+Enter"), (page.get_by_label("System prompt"), "Enter")):
+        field.fill("")
+        field.type("one")
+        field.press(key)
+        field.type("two")
+        assert field.input_value() == "one\ntwo"
+    assert page.evaluate("model.saved.settings.system") == "one\ntwo" and not sent(page, "ask")
 
 
 def test_stop_is_also_a_file_through_the_contents_api(visit):

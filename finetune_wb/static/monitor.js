@@ -425,6 +425,17 @@ const say = (element, text) => { if (element.textContent !== text) element.textC
 const show = (element, shown) => { if (element.hidden === shown) element.hidden = !shown; };
 const mark = (element, name, value) => { if (element.getAttribute(name) !== value) element.setAttribute(name, value); };
 
+/** A line break on Enter: JupyterLab 4.6 takes the browser's own from every text field in a cell (`insertLineBreak`, in its application). */
+function breakLines(field, signal) {
+  field.addEventListener("keydown", event => {
+    if (event.key !== "Enter" || event.isComposing || event.defaultPrevented || event.ctrlKey || event.metaKey) return;
+    event.preventDefault();
+    if (document.execCommand("insertText", false, "\n")) return;  // as if typed, so that it can be undone
+    field.setRangeText("\n", field.selectionStart, field.selectionEnd, "end");
+    field.dispatchEvent(new Event("input", { bubbles: true }));
+  }, { signal });
+}
+
 /** Rebuilds `parent` only when what it shows has changed. */
 function list(parent, rows, build) {
   const key = JSON.stringify(rows);
@@ -994,11 +1005,15 @@ function buildActions(panel) {
   }
   const rate = h("input", { type: "text", inputMode: "decimal", class: "ftwb-input", size: 12, autocomplete: "off" }), rateProblem = h("span", { class: "ftwb-problem", role: "alert" });
   const changes = h("textarea", { class: "ftwb-input", rows: 2, placeholder: "train.learning_rate=1e-5", spellcheck: false }), cloneName = h("input", { type: "text", class: "ftwb-input", size: 18, placeholder: "chosen for you", autocomplete: "off" });
+  breakLines(changes, panel.signal);
   const cloneProblem = h("span", { class: "ftwb-problem", role: "alert" });
   const form = (name, action, ...children) => {
     const element = h("form", { class: "ftwb-form", hidden: true, "data-form": name, "aria-label": REQUESTS[name] }, ...children);
     element.addEventListener("submit", event => { event.preventDefault(); action(); }, { signal: panel.signal });
     element.addEventListener("keydown", event => { event.stopPropagation(); if (event.key === "Escape") { close(); actions.buttons[name].focus(); } }, { signal: panel.signal });
+    element.addEventListener("keydown", event => {  // and with the line break JupyterLab takes the Enter that sends a form
+      if (event.key === "Enter" && !event.isComposing && event.target.tagName === "INPUT") { event.preventDefault(); element.requestSubmit(); }
+    }, { signal: panel.signal });
     return element;
   };
   const submit = (text, tone = "") => h("button", { type: "submit", class: `ftwb-button ftwb-primary ${tone}`.trim() }, text), cancel = text => panel.button(text, () => actions.buttons[close()]?.focus());

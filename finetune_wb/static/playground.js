@@ -104,6 +104,17 @@ const say = (element, text) => { if (element.textContent !== text) element.textC
 const show = (element, shown) => { if (element.hidden === shown) element.hidden = !shown; };
 const mark = (element, name, value) => { if (element.getAttribute(name) !== value) element.setAttribute(name, value); };
 
+/** A line break on Enter: JupyterLab 4.6 takes the browser's own from every text field in a cell (`insertLineBreak`, in its application). */
+function breakLines(field, signal) {
+  field.addEventListener("keydown", event => {
+    if (event.key !== "Enter" || event.isComposing || event.defaultPrevented || event.ctrlKey || event.metaKey) return;
+    event.preventDefault();
+    if (document.execCommand("insertText", false, "\n")) return;  // as if typed, so that it can be undone
+    field.setRangeText("\n", field.selectionStart, field.selectionEnd, "end");
+    field.dispatchEvent(new Event("input", { bubbles: true }));
+  }, { signal });
+}
+
 /** Rebuilds `parent` only when what it shows has changed. */
 function list(parent, rows, build) {
   const key = JSON.stringify(rows);
@@ -399,6 +410,7 @@ function buildComposer(panel) {
     if (asks === "send") panel.ask();
     if (asks === "send" || asks === "wait") { event.preventDefault(); event.stopPropagation(); }
   }, { signal });
+  breakLines(panel.field, signal);
   panel.field.addEventListener("input", () => { grow(panel.field); panel.changed(); }, { signal });
   panel.send = panel.button(facts.plain ? "Go on" : "Ask", () => panel.ask(), { class: "button primary" });
   panel.stop = panel.button("Stop", () => stop(state, model), { class: "button danger", hidden: true });
@@ -426,6 +438,7 @@ function buildOptions(panel) {
     return h("label", { title }, label, input, problem);
   };
   const system = (panel.inputs.system = h("textarea", { class: "field", rows: 2, value: settings.system ?? "", dir: "auto", placeholder: "none" }));
+  breakLines(system, signal);
   system.addEventListener("input", () => panel.set({ system: system.value }), { signal });
   const only = h("select", { class: "choice" }, ...["", ...facts.sides.map(({ name }) => name)].map(name => h("option", { value: name }, name ? `${name} only` : "all")));
   only.addEventListener("change", () => panel.set({ only: only.value }), { signal });
