@@ -272,6 +272,11 @@ def test_asking_changes_nothing(whole, tmp_path, monkeypatch):
     assert told[0].startswith("valid loss 0.") and told[1] == "3 rows at step 2" and weights(run) == weights(whole("full"))
 
 
+def test_the_best_may_be_chosen_by_accuracy(recipe_of, tmp_path):
+    tuned = train(recipe_of(metric_for_best_model="accuracy", max_steps=4), ROWS, tmp_path).record["result"]["fine_tune"]
+    assert tuned["metric"] == "accuracy" and tuned["best"] == 1 and tuned["best_step"] > 0
+
+
 def test_nobody_is_told(recipe_of, tmp_path, monkeypatch):
     def tell(*_, **__): raise AssertionError("TRL reports this training to the hub")
 
