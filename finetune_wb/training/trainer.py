@@ -262,7 +262,7 @@ class BudgetTrainer(_Asked):
         self.live.desk.serve(self)
         if self.live.desk.stopping: self.finish()
 
-# %% ../../nbs/42_training.trainer.ipynb #c457b452
+# %% ../../nbs/42_training.trainer.ipynb #374df84a
 class ClassifierTrainer(BudgetTrainer):
     "A `BudgetTrainer` that shows texts beside the labels it gives them."
 
@@ -277,6 +277,7 @@ class ClassifierTrainer(BudgetTrainer):
         self.live.run.log.write("sample", step=self.step, rows=shown)
         return f"{len(shown)} rows at step {self.step}"
 
+# %% ../../nbs/42_training.trainer.ipynb #f407c746
 SHOWN, SHOWN_TOKENS = 3, 48  # rows of a sample, and new tokens of each at most
 
 class WritingTrainer(BudgetTrainer):
@@ -302,6 +303,7 @@ class WritingTrainer(BudgetTrainer):
         self.live.run.log.write("sample", step=self.step, rows=[{"prompt": p[-400:], "expected": answer_of(rows[i])[:400], "written": w.text[:400], "ended": w.stopped} for p, i, w in zip(prompts, chosen, written)])
         return f"{len(chosen)} rows at step {self.step}"
 
+# %% ../../nbs/42_training.trainer.ipynb #2ce5d835
 def wired(trainer: BudgetTrainer, spec: TrainSpec, callback: RunCallback) -> BudgetTrainer:
     "`trainer` with `callback` as its only voice."
     trainer.tokens_per_batch, trainer.patience = spec.tokens_per_batch, spec.early_stopping_patience
