@@ -22,6 +22,7 @@ _home = {  # public name -> the module that defines it
     "Dataset": "data.split", "load_data": "data.load", "summary": "data.inspect",
     "load_examples": "training.examples", "preflight": "training.examples", "tokens": "training.tokenview",
     "Run": "run", "open_run": "run", "runs": "run",
+    "estimate": "training.memory", "prove": "training.prove",
     "train": "training.train", "launch": "training.launch", "attach": "training.launch", "resume": "training.launch", "clone": "training.launch", "request": "control",
     "monitor": "panels.monitor", "RunMonitor": "panels.monitor", "TokenPanel": "panels.tokens", "wait": "follow",
     "Talk": "evaluation.talk", "Playground": "panels.playground",

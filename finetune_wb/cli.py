@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['app', 'RunsDir', 'RunId', 'Overrides', 'RecipeFile', 'RunName', 'Queue', 'recipe_command', 'fields', 'data',
-           'preflight', 'tokens', 'train', 'evaluate', 'merge', 'launch', 'resume', 'clone', 'stop', 'pause', 'request',
-           'runs', 'show', 'watch', 'chat', 'notebook', 'main']
+           'preflight', 'memory', 'tokens', 'train', 'evaluate', 'merge', 'launch', 'resume', 'clone', 'stop', 'pause',
+           'request', 'runs', 'show', 'watch', 'chat', 'notebook', 'main']
 
 # %% ../nbs/81_cli.ipynb #2def88af
 import os
@@ -66,7 +66,7 @@ def data(recipe: RecipeFile, overrides: Overrides = None):
     _table(["split", *map(str, frame.columns)], [[name, *row] for name, row in zip(frame.index, frame.values.tolist())], title=dataset.source)
     for note in dataset.notes: typer.echo(f"note: {plain(note)}")
 
-# %% ../nbs/81_cli.ipynb #fe31c34d
+# %% ../nbs/81_cli.ipynb #6a8ed7db
 @app.command()
 def preflight(recipe: RecipeFile, overrides: Overrides = None):
     "Look through the tokens that a language model would be trained on; exit code 1 where something is wrong. Nothing is trained."
@@ -77,6 +77,30 @@ def preflight(recipe: RecipeFile, overrides: Overrides = None):
     errors = sum(finding.severity == "error" for finding in findings)
     typer.echo(f"errors: {errors}, warnings: {len(findings) - errors}" if findings else "clean: nothing was found")
     if errors: raise typer.Exit(1)
+
+def _lines(found) -> str: return "\n".join(map(plain, str(found).splitlines()))
+
+@app.command()
+def memory(
+    recipe: RecipeFile, overrides: Overrides = None,
+    prove: Annotated[bool, typer.Option("--prove", help="Take two real steps on the largest batch, in a process of their own; where they don't fit, look for changes that do.")] = False,
+    limit: Annotated[float | None, typer.Option(help="GB (of 1,000,000,000 bytes) that the process may hold; the default is what is free.", min=0.001)] = None,
+):
+    "Predict memory and time of a recipe from its model's configuration and its largest batch; exit code 1 where it does not fit. Nothing is kept."
+    from finetune_wb.models.memory import size
+    from finetune_wb.recipe import load_recipe
+    from finetune_wb.training.memory import estimate, free_memory
+    chosen, room = load_recipe(recipe, *(overrides or [])), int(limit * 1e9) if limit else None
+    if prove:
+        from finetune_wb.training.prove import prove as take_steps
+        found = take_steps(chosen, limit=room)
+        typer.echo(_lines(found))
+        fits = found.fits
+    else:
+        found, room = estimate(chosen), room or free_memory()
+        fits = found.total <= room
+        typer.echo(f"{_lines(found)}\nshould {'fit' if fits else 'not fit'}: {size(found.total)} of {size(room)}; --prove takes two steps")
+    if not fits: raise typer.Exit(1)
 
 @app.command()
 def tokens(

@@ -1,0 +1,223 @@
+"""Memory: counts that are exact, a walk that agrees with real tensors byte for byte, and two real steps in a process of their own."""
+
+import resource
+import subprocess
+import tempfile
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from causal_models import KINDS, causal_model  # noqa: F401
+
+from finetune_wb.method import METHODS
+from finetune_wb.recipe import Recipe, override, to_yaml
+
+ROWS = [{"text": " ".join(f"{(7 * i + j) % 97} reads the file" for j in range(2 + i % 9))} for i in range(80)]
+SETTINGS = {"bf16": False, "threads": 1, "tokens_per_batch": 256, "max_length": 64}
+SPECS = ["full", "last_layers", "lora", "ia3", "prompt_tuning", "prefix_tuning", "p_tuning", "bottleneck"]
+
+
+def recipe_for(folder, method="full", **train) -> Recipe:
+    return Recipe(task="completion", model={"id": str(folder)}, method={"name": method}, train={**SETTINGS, **train})
+
+
+@pytest.fixture(scope="module")
+def roomy(tmp_path_factory):
+    "A model whose step takes some hundred MB: narrow, with a wide feed-forward layer."
+    from causal_models import build_causal_model
+
+    return build_causal_model(
+        "llama", tmp_path_factory.mktemp("roomy") / "m", intermediate_size=8192, num_hidden_layers=2
+    )
+
+
+def memory_of(folder, *changes):
+    from finetune_wb.training.memory import estimate
+
+    return estimate(override(recipe_for(folder), *changes), ROWS).memory
+
+
+# ------------------------------------------------------------------------------------------------------------ counts
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_parameters_are_those_of_the_real_model(kind, causal_model):  # noqa: F811
+    import torch
+
+    from finetune_wb.models.catalog import find_model
+    from finetune_wb.models.causal import load_causal
+    from finetune_wb.models.load import load_tokenizer, quiet
+    from finetune_wb.models.methods import apply_method, trainable
+    from finetune_wb.training.memory import outlined
+
+    for name in SPECS:
+        recipe = Recipe(
+            model={"id": str(causal_model(kind))},
+            method=METHODS[name](layers=1) if name == "last_layers" else METHODS[name](),
+        )
+        source = find_model(recipe.model)
+        job = SimpleNamespace(
+            recipe=recipe,
+            source=source,
+            tokenizer=load_tokenizer(source, recipe.model),
+            settings={"attn_implementation": "sdpa"},
+            spec=recipe.train,
+            task=SimpleNamespace(name="completion"),
+        )
+        with quiet():
+            real = apply_method(load_causal(source, recipe.model), recipe.method, job.tokenizer)
+        shape = outlined(job)
+        assert trainable(shape) == trainable(real), name
+        assert {n for n, p in shape.named_parameters() if p.requires_grad} == {
+            n for n, p in real.named_parameters() if p.requires_grad
+        }, name
+        assert all(p.device == torch.device("meta") for p in shape.parameters()), name
+
+
+# -------------------------------------------------------------------------------------------------------------- walk
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2", "gemma3"])
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_fake_tensors_take_what_real_ones_take(kind, checkpointing, causal_model):  # noqa: F811
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    from finetune_wb.models.memory import Walk, _prepare, _step, fullest, walk_step
+    from finetune_wb.training.lmloss import answer_loss
+
+    config = AutoConfig.from_pretrained(causal_model(kind))
+    labels = torch.full((6, 40), -100)
+    labels[:, 25:37] = 5
+
+    def loss(model, rows, length):
+        ids = torch.zeros(rows, length, dtype=torch.long)
+        return answer_loss(
+            model, {"input_ids": ids, "attention_mask": torch.ones_like(ids)}, labels.clone() if real else ids, 1
+        )
+
+    class Real(Walk):
+        def _told(self, func, args):
+            return None
+
+    def model():
+        with torch.device("meta"):
+            return AutoModelForCausalLM.from_config(config, attn_implementation="sdpa")
+
+    real = False
+    walked = walk_step(model(), loss, (6, 40), trained=72, bf16=True, checkpointing=checkpointing).memory
+    real, walk = True, Real(72)
+    with walk:
+        made, moving, optimizer = _prepare(walk, model(), "cpu", True, checkpointing)
+        for buffer in made.buffers():
+            buffer.zero_()
+        for parameter in moving:
+            parameter.data.zero_()
+        _step(walk, made, moving, optimizer, loss, (6, 40), 1, 1.0)
+    true = fullest(walk, "forward", "backward", "optimizer")
+    assert walked.weights == true.weights and walked.optimizer == true.optimizer
+    assert walked.total == pytest.approx(true.total, rel=0.02)
+
+
+def test_what_takes_more_takes_more(causal_model):  # noqa: F811
+    base = memory_of(causal_model("llama"))
+    assert memory_of(causal_model("llama"), "train.tokens_per_batch=512").activations > 1.5 * base.activations
+    assert memory_of(causal_model("llama"), "train.gradient_checkpointing=true").activations < base.activations
+    assert (
+        memory_of(causal_model("llama"), "model.attn_implementation=eager").activations
+        > memory_of(causal_model("llama"), "model.attn_implementation=sdpa").activations
+    )
+    assert memory_of(causal_model("llama"), "train.bf16=true").weights == base.weights
+    small = memory_of(causal_model("llama"), "method.name=lora", "method.r=2")
+    assert small.optimizer < base.optimizer / 4 and small.weights > base.weights
+    held = memory_of(causal_model("llama"), "train.gradient_accumulation_steps=2")
+    assert held.gradients >= base.gradients
+
+
+def test_preferences_and_classes_are_estimated_too(causal_model, tiny_model):  # noqa: F811
+    from finetune_wb.training.memory import estimate
+
+    pairs = [{"prompt": f"add {i}", "chosen": f"{i} is the value of it", "rejected": f"no {i}"} for i in range(60)]
+    both = estimate(Recipe(model={"id": str(causal_model("llama"))}, train={**SETTINGS, "max_length": 128}), pairs)
+    assert both.batch.shape[0] % 2 == 0 and both.trainable == both.parameters
+    texts = [{"text": f"{i} reads the file", "label": "ab"[i % 2]} for i in range(60)]
+    head = estimate(Recipe(model={"id": str(tiny_model("bert"))}, train={**SETTINGS, "tokens_per_batch": 128}), texts)
+    assert 0 < head.trainable < head.parameters and head.memory.logits == 0
+
+
+# ------------------------------------------------------------------------------------------------------------- proof
+
+
+def trials() -> set[str]:
+    return {path.name for path in Path(tempfile.gettempdir()).glob("ftwb-trial-*")}
+
+
+def test_two_steps_are_measured_and_leave_nothing(roomy, tmp_path, monkeypatch):
+    from finetune_wb.training.prove import prove
+
+    monkeypatch.chdir(tmp_path)
+    before = trials()
+    proof = prove(recipe_for(roomy, tokens_per_batch=1024), ROWS)
+    assert proof.fits and not proof.changes and proof.trial.seconds > 0
+    assert 0.6 < proof.estimate.memory.total / proof.trial.peak < 1.5
+    assert "fits:" in str(proof) and "measured" in proof._repr_markdown_()
+    assert trials() <= before and not list(tmp_path.iterdir())
+
+
+def test_a_child_that_runs_out_of_memory_says_so(roomy, monkeypatch):
+    from finetune_wb.training import prove as module
+    from finetune_wb.training.prepare import prepare
+
+    popen = subprocess.Popen
+    limit = lambda: resource.setrlimit(resource.RLIMIT_DATA, (900_000_000, 900_000_000))  # noqa: E731
+    monkeypatch.setattr(module.subprocess, "Popen", lambda *a, **k: popen(*a, **k, preexec_fn=limit))
+    job, _ = prepare(recipe_for(roomy, tokens_per_batch=16384), ROWS * 20)
+    found = module.trial(job, limit=10**12)
+    assert not found.fits and found.reason.startswith("out of memory") and found.seconds is None
+
+
+def test_beyond_a_limit_the_cheapest_change_is_measured(roomy, monkeypatch):
+    from finetune_wb.training import prove as module
+
+    ways = module.ways
+    monkeypatch.setattr(module, "ways", lambda job: list(ways(job))[:1])
+    proof = module.prove(recipe_for(roomy, tokens_per_batch=8192), ROWS * 10, limit=900_000_000)
+    assert not proof.fits and "beyond 900 MB" in proof.trial.reason and len(proof.changes) == 1
+    change = proof.changes[0]
+    assert change.trial.fits and change.trial.process + change.trial.peak <= 900_000_000
+    assert change.overrides[0].startswith("train.tokens_per_batch=") and change.overrides[1].startswith(
+        "train.gradient_accumulation_steps="
+    )
+    changed = override(recipe_for(roomy, tokens_per_batch=8192), *change.overrides)
+    assert changed.train.tokens_per_batch * changed.train.gradient_accumulation_steps == 8192
+    assert change.overrides[0] in str(proof)
+
+
+def test_a_fault_in_a_trial_is_no_want_of_memory(causal_model, monkeypatch):  # noqa: F811
+    from finetune_wb.errors import TrainingError
+    from finetune_wb.training import prove as module
+    from finetune_wb.training.prepare import prepare
+
+    job, _ = prepare(recipe_for(causal_model("llama")), ROWS)
+    monkeypatch.setattr(module, "smallest_job", lambda job, batching: "no job")
+    with pytest.raises(TrainingError, match="trial of two steps ended"):
+        module.trial(job)
+
+
+# --------------------------------------------------------------------------------------------------------------- cli
+
+
+def test_the_command_says_whether_it_should_fit(causal_model, tmp_path):  # noqa: F811
+    import json
+
+    from typer.testing import CliRunner
+
+    from finetune_wb.cli import app
+
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    recipe = override(recipe_for(causal_model("llama")), f"data.source={tmp_path / 'rows.jsonl'}")
+    (tmp_path / "recipe.yaml").write_text(to_yaml(recipe))
+    said = CliRunner().invoke(app, ["memory", str(tmp_path / "recipe.yaml")])
+    assert said.exit_code == 0 and "should fit" in said.output and "optimizer state" in said.output, said.output
+    said = CliRunner().invoke(app, ["memory", str(tmp_path / "recipe.yaml"), "--limit", "0.2"])
+    assert said.exit_code == 1 and "should not fit" in said.output and "200 MB" in said.output
