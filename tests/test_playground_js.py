@@ -188,8 +188,10 @@ def test_a_question_the_kernel_does_not_take_waits_and_can_be_called_back(visit)
     type_question(page, "are you there")
     page.locator(".composer .field").first.press("Enter")
     page.wait_for_function("document.querySelector('.doing').textContent.includes('busy with another cell')")
+    assert page.locator(".asked .text").all_text_contents()[-1] == "are you there"
     button(page, "Stop").click()
     _painted(page)
+    assert page.locator(".waiting .asked").count() == 0
     assert page.locator(".composer .field").first.input_value() == "are you there" and sent(page, "stop")[0]["id"] == sent(page, "ask")[0]["id"]
     button(page, "Ask").click()
     page.evaluate("id => model.tell('msg:custom', { type: 'refused', id })", sent(page, "ask")[1]["id"])

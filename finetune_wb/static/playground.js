@@ -241,6 +241,7 @@ function paintTurns(panel) {
     say(node.reference.lastChild, turn.reference ?? "");
   });
   while (nodes.length > state.turns.length) nodes.pop().root.remove();
+  list(panel.waiting, state.pending ? [state.pending.text] : [], text => h("div", { class: "asked" }, h("span", { class: "label" }, panel.facts.plain ? "Text" : "You"), h("span", { class: "text", dir: "auto" }, text)));
   if (atEnd) log.scrollTop = log.scrollHeight;
   announce(panel);
 }
@@ -297,7 +298,7 @@ function paint(panel) {
   say(panel.error, error);
   show(panel.error, Boolean(error));
   show(panel.empty, !state.turns.length && !state.pending);
-  show(panel.log, state.turns.length > 0);
+  show(panel.log, state.turns.length > 0 || Boolean(state.pending));
   show(panel.send, !working);
   show(panel.stop, working);
   panel.send.disabled = stale || !panel.field.value.trim();
@@ -390,7 +391,8 @@ function build(panel) {
   const head = h("div", { class: "head" }, h("span", { class: "title", dir: "auto" }, facts.title ?? ""), h("span", { class: "soft" }, facts.task ?? ""), panel.doing);
   panel.heads = h("div", { class: "pair heads", "aria-hidden": "true" }, ...facts.sides.map(({ name, about }) => h("div", { class: "side", "data-side": name }, h("b", {}, name), h("span", { class: "soft" }, about ?? ""))));
   panel.turns = h("ol", {});
-  panel.log = h("div", { class: "log", role: "log", "aria-live": "off", "aria-label": "Conversation", tabIndex: 0 }, panel.heads, panel.turns);
+  panel.waiting = h("div", { class: "waiting" });  // the question that is on its way
+  panel.log = h("div", { class: "log", role: "log", "aria-live": "off", "aria-label": "Conversation", tabIndex: 0 }, panel.heads, panel.turns, panel.waiting);
   panel.offers = h("div", { class: "offers" });
   panel.offered = h("div", {}, h("p", { class: "soft" }, "From the valid rows:"), panel.offers);
   const invite = facts.plain ? `${names.join(" and ")} go${names.length > 1 ? "" : "es"} on from the same text.` : `Ask ${names.join(" and ")} the same thing.`;
