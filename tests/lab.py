@@ -150,8 +150,8 @@ class Notebook:
 
     def load(self) -> None:
         "Opens the page, or opens it again, and waits for an idle kernel."
-        self.page.goto(self.lab.address(self.file))
-        self.page.wait_for_function(READY, timeout=60_000)
+        self.page.goto(self.lab.address(self.file), timeout=120_000)
+        self.page.wait_for_function(READY, timeout=120_000)
 
     def run(self, index: int = 0) -> list[dict]:
         "Runs a cell and waits for its end; its outputs."
