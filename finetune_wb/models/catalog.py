@@ -19,7 +19,7 @@ from pathlib import Path
 from ..errors import ModelError, Problem, nearest, shown
 from ..recipe import ModelSpec
 
-# %% ../../nbs/20_models.catalog.ipynb #018eac9c
+# %% ../../nbs/20_models.catalog.ipynb #59030494
 @dataclass(frozen=True)
 class CatalogEntry:
     "A model that comes inside a Python package."
@@ -43,7 +43,7 @@ CATALOG = {
         note="A small English sentence encoder: six layers of width 384, good features from the start, quick on a CPU."),
     "minidoc": CatalogEntry(
         name="minidoc", title="minidoc", package="finetune_wb", folder="models/minidoc", file="model.safetensors",
-        sha256="d6de4d833bfea1c047fb6ce8730880689538d8c80e262a331a8a760525c0bce4",
+        sha256="2ccf89053ec687781c0b6b930b94d853863173b6d6c06c61aff1114f6ac278b5",
         tokenizer_sha256="174e9f0b0bce2a388b3d31f3cf268d962a516c3462b06e0430756420d6d9ebc5", license="Apache-2.0", parameters=5_868_800, extra="",
         note="A language model of six layers of width 256, made by nbs/pretrain/minidoc.ipynb to teach the road: it has the form of documentation, and knows nothing."),
 }
