@@ -8,6 +8,7 @@ import pytest
 NBS = Path(__file__).parents[1] / "nbs"
 PAGES = {
     "walkthroughs/classify.ipynb": {"max_rows": 300, "epochs": 1},
+    "recipes/chat.ipynb": {"overrides": ["data.max_rows=150", "train.max_steps=6", "evaluate.max_rows=8", "evaluate.max_new_tokens=8", "evaluate.bootstrap_samples=200"]},
     "workbench.ipynb": {"method": "full", "max_rows": 200},
 }
 
