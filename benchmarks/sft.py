@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -97,12 +98,12 @@ def run(name: str, options: dict, o: argparse.Namespace) -> dict:
         told, result = Path(folder, "options.json"), Path(folder, "result.json")
         told.write_text(json.dumps(options))
         load, began = load_average(), time.time()
-        ended = subprocess.run([python, str(CHILD), name, str(told), str(result)], env={**os.environ, **quiet}, cwd=folder, capture_output=True, text=True)
+        ended = subprocess.run([python, str(CHILD), name, str(told), str(result)], env={**os.environ, **quiet}, cwd=folder, capture_output=True, text=True, start_new_session=True)
         if ended.returncode or not result.exists():
             raise RuntimeError(f"{name} failed:\n{ended.stderr[-2000:]}")
         found = json.loads(result.read_text())
     packages = {k: v for k, v in installed(python).items() if k in ("torch", "transformers", "trl", "peft", "llamafactory", "unsloth")}
-    return {"name": name, **{k: options[k] for k in ("shape", "method", "device", "threads", "rows_per_batch", "steps")}, "rows": len(options["train"]), **found, "load": load, "quiet": o.quiet, "began": round(began), "versions": packages}
+    return {"name": name, **{k: options[k] for k in ("shape", "method", "device", "threads", "rows_per_batch", "steps")}, "rows": len(options["train"]), **found, "load": load, "together": o.together, "began": round(began), "versions": packages}
 
 
 def ceiling(device: str, threads: int) -> float:
@@ -149,12 +150,11 @@ def section(lines: list[dict], o: argparse.Namespace) -> str:
 INTRODUCTION = """## Supervised fine-tuning: tokens a second and memory, beside TRL, Trainer and LLaMA-Factory
 
 GSM8K rows (question → answer, loss on the answer alone for everybody), random weights of Llama's layout, the same token rows, initial weights, constant rate of 3e-4
-and rows an epoch; batches of 8 rows drawn at random for the others, for finetune_wb a token budget that makes as many steps an epoch of the same rows. Everything else is each
-one's own default: TRL checkpoints activations, all use bf16 autocast. A run is a process of its own; contenders take turns. Counted are non-padding
-tokens per {clock}, from the begin of a step to its end, the first step dropped; ×: against the run of finetune_wb nearest in time, over all runs. Some runs had the machine nearly to themselves (one other process on
-its second core), others had ten neighbours; tokens/s and MFU are of the quiet ones wherever there are any.
+and rows an epoch; batches of 8 rows (135m: 4) drawn at random for the others, for finetune_wb a token budget that makes as many steps an epoch of the same rows. Everything else is each
+one's own default: TRL and LLaMA-Factory checkpoint activations, all use bf16 autocast. A run is a process of its own; contenders take turns or, to meet the same neighbours, run side by side. Counted are non-padding
+tokens per {clock}, from the begin of a step to its end, the first step dropped; ×: against the run of finetune_wb nearest in time, over all runs.
 Memory is the peak over what the process held before the model was loaded. Loss: nats per answer token on the same held-out rows, before the first step and after the last.
-"MFU": the FLOP that the job needs at least (head on answers only, attention's own products left out) over a bf16 matrix product's {ceiling:,.0f} GFLOP/s."""
+"MFU": the FLOP that the job needs at least (head on answers only, attention's own products left out) over a bf16 matrix product's {ceiling:,.0f} GFLOP/s, measured when this page was written, under whatever load there was."""
 
 
 def rate(line: dict, clock: str) -> float:
@@ -169,15 +169,14 @@ def beside(line: dict, runs: list[dict]) -> dict | None:
 def group_table(shape: str, method: str, runs: list[dict], clock: str, top: float) -> str:
     names, rows = [name for name in NAMES if any(r["name"] == name for r in runs)], []
     for name in names:
-        everywhere = [r for r in runs if r["name"] == name]
-        ratios = [rate(beside(r, runs), clock) / rate(r, clock) for r in everywhere if beside(r, runs)]
-        mine = [r for r in everywhere if r["quiet"]] or everywhere
+        mine = [r for r in runs if r["name"] == name]
+        ratios = [rate(beside(r, runs), clock) / rate(r, clock) for r in mine if beside(r, runs)]
         share = f"{100 * median([rate(r, clock) for r in mine]) * needed(shape, 0.6) / top:.1f} %" if method == "full" else "–"
-        curve = mine[-1]["curve"]
-        rows.append([NAMES[name], f"{len(everywhere)} ({sum(r['quiet'] for r in everywhere)})", spread([rate(r, clock) for r in mine], 0), "–" if name == "ours" else spread(ratios, 1) + "×", share, spread([r["peak_mb"] for r in mine], 0), " → ".join(f"{value:.2f}" for _, value in curve)])
+        curve = max(mine, key=lambda r: r["began"])["curve"]
+        rows.append([NAMES[name], len(mine), spread([rate(r, clock) for r in mine], 0), "–" if name == "ours" else spread(ratios, 1) + "×", share, spread([r["peak_mb"] for r in mine], 0), " → ".join(f"{value:.2f}" for _, value in curve)])
     first = runs[-1]
-    title = f"**{shape}, {method}** ({first['rows']} rows, {first['steps']} steps, {first['threads']} thread{'s' * (first['threads'] > 1)}):"
-    return title + "\n\n" + table(["", "runs (quiet)", "tokens/s", "finetune_wb faster", "MFU", "memory MB", "held-out loss"], rows)
+    title = f"**{shape}, {method}** ({first['rows']} rows, {first['steps']} steps, {first['threads']} thread{'s' * (first['threads'] > 1)}; load at start {spread([r['load'] for r in runs], 1)}):"
+    return title + "\n\n" + table(["", "runs", "tokens/s", "finetune_wb faster", "MFU", "memory MB", "held-out loss"], rows)
 
 
 def main() -> None:
@@ -197,7 +196,7 @@ def main() -> None:
     parser.add_argument("--unsloth", help="interpreter of an environment with Unsloth")
     parser.add_argument("--path", nargs="*", default=[str(HERE.parent)], help="PYTHONPATH of the runs")
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "finetune_wb-sft", help="where models of random weights are kept")
-    parser.add_argument("--quiet", action="store_true", help="say in the log that nothing else ran")
+    parser.add_argument("--together", action="store_true", help="the contenders of a round side by side instead of in turn; needs memory for all of them")
     parser.add_argument("--write", action=argparse.BooleanOptionalAction, default=True, help="into RESULTS.md")
     parser.add_argument("--report", action="store_true", help="only write the section from the log")
     o = parser.parse_args()
@@ -212,8 +211,9 @@ def main() -> None:
             for shape in o.shapes:
                 for method in o.methods:
                     options = job(shape, method, o, o.cache)
-                    for name in [n for n in o.contenders if n not in left_out]:
-                        line = run(name, options, o)
+                    wanted = [n for n in o.contenders if n not in left_out]
+                    for line in (ThreadPoolExecutor(len(wanted)) if o.together else ThreadPoolExecutor(1)).map(lambda name, options=options: run(name, options, o), wanted):
+                        name = line["name"]
                         with LOG.open("a") as file:
                             file.write(json.dumps(line) + "\n")
                         print(number, shape, method, name, f"{rate(line, 'cpu'):.0f} tokens/CPU-s, {rate(line, 'wall'):.0f} tokens/s, {line['peak_mb']:.0f} MB, loss {line['curve'][-1][1]:.3f}, load {line['load']}", flush=True)
