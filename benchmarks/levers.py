@@ -70,9 +70,9 @@ def stepper(rows, tokenizer, names, case: dict):
     import torch
     from transformers import DataCollatorWithPadding
 
+    from finetune_wb.method import FullSpec
     from finetune_wb.models.catalog import find_model
     from finetune_wb.models.methods import apply_method
-    from finetune_wb.method import FullSpec
     from finetune_wb.recipe import Recipe
     from finetune_wb.tasks.classification import Classification
     from finetune_wb.training.encode import token_batches
