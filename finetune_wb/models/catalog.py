@@ -48,7 +48,7 @@ CATALOG = {
         note="A language model of six layers of width 256, made by nbs/pretrain/minidoc.ipynb to teach the road: it has the form of documentation, and knows nothing."),
 }
 
-# %% ../../nbs/20_models.catalog.ipynb #a3ace96a
+# %% ../../nbs/20_models.catalog.ipynb #cfc1216f
 @dataclass(frozen=True)
 class ModelSource:
     "A model folder on this disk, and what pins its content."
@@ -58,6 +58,11 @@ class ModelSource:
     commit: str | None = None  # of a hub model
     sha256: str | None = None  # of the weights, hex; `None` for hub models, which have a commit
     license: str | None = None  # of a catalogue model, SPDX
+
+    @property
+    def identity(self) -> dict:
+        "What pins the weights: id, kind, and commit or hash."
+        return {"id": self.id, "kind": self.kind, "commit": self.commit, "sha256": self.sha256}
 
 def sha256_of(
     *files: Path,  # read one after the other, as if they were one file

@@ -117,16 +117,15 @@ def prepare(
     record = _record(recipe, task, dataset, source, settings, parts["train_rows"], parts["valid_rows"])
     return Job(recipe=recipe, task=task, spec=spec, source=source, settings=settings, record={**record, "preflight": [str(replace(f, names=())) for f in findings]}, **parts), dataset
 
-# %% ../../nbs/43_training.prepare.ipynb #e6a9c462
+# %% ../../nbs/43_training.prepare.ipynb #4a98ee2d
 def _cut(rows: Encoded | TokenRows) -> int:
     "How many rows were longer than the limit."
     return len(rows.cut) if isinstance(rows, Encoded) else sum(row.cut > 0 for row in rows.rows)
 
 def _record(recipe: Recipe, task, data: Dataset, source: ModelSource, settings: dict, train: Encoded | TokenRows, valid: Encoded | TokenRows) -> dict:
-    from finetune_wb.training.saved import model_identity
     counts = {"train": len(data.train), "valid": len(data.valid), "test": len(data.test)}
     tokens = {} if isinstance(train, Encoded) else {"tokens": {"train": int(train.lengths.sum()), "trained": int(train.trained.sum())}}
     return {"created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"), "versions": versions(), "machine": machine(), "task": task.name,
-            "model": model_identity(source), "settings": settings, "seeds": {"train": recipe.train.seed, "data": recipe.data.seed},
+            "model": source.identity, "settings": settings, "seeds": {"train": recipe.train.seed, "data": recipe.data.seed},
             "data": {"source": data.source, "rows": counts, "classes": list(data.label_names), "fingerprint": data.fingerprint,
                      "split_fingerprint": data.split_fingerprint, "notes": list(data.notes), "cut": {"train": _cut(train), "valid": _cut(valid)}, **tokens}}
