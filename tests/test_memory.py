@@ -1,4 +1,4 @@
-"""Memory: counts that are exact, a walk that agrees with real tensors byte for byte, and two real steps in a process of their own."""
+"""Memory: counts that are exact, a walk that agrees with real tensors, and two real steps in a process of their own."""
 
 import resource
 import subprocess
@@ -116,7 +116,7 @@ def test_fake_tensors_take_what_real_ones_take(kind, checkpointing, causal_model
         _step(walk, made, moving, optimizer, loss, (6, 40), 1, 1.0)
     true = fullest(walk, "forward", "backward", "optimizer")
     assert walked.weights == true.weights and walked.optimizer == true.optimizer
-    assert walked.total == pytest.approx(true.total, rel=0.02)
+    assert walked.total == pytest.approx(true.total, rel=0.03)
 
 
 def test_what_takes_more_takes_more(causal_model):  # noqa: F811

@@ -166,13 +166,13 @@ def child(folder: Path) -> int:
     tell()
     return 1 if "error" in said else 0
 
-# %% ../../nbs/45_training.prove.ipynb #129d9cfc
+# %% ../../nbs/45_training.prove.ipynb #003f0a99
 @dataclass(frozen=True)
 class Trial:
     "Two steps on the largest batch."
     process: int  # bytes that Python and its libraries held before the model was loaded
     peak: int  # bytes at most, above that; of a trial that did not fit, as far as it came
-    seconds: float | None  # of the second step; None: it did not come so far
+    seconds: float | None  # of a batch of the second step; None: it did not come so far
     reason: str = ""  # why it does not fit; empty: it does
 
     @property
@@ -200,7 +200,7 @@ def _why(said: dict, code: int, over: bool, limit: int, job: Job, killed: bool, 
     if said.get("memory") or "out of memory" in told["reason"] or told["reason"].startswith("killed by signal 9"): return f"{told['reason']}, {where}"
     raise TrainingError(Problem(f"the trial of two steps ended {where}: {told['reason']}", told["cure"] if "resume" not in told["cure"].lower() else ""))
 
-# %% ../../nbs/45_training.prove.ipynb #9b7c7d5e
+# %% ../../nbs/45_training.prove.ipynb #c781216b
 def trial(
     job: Job,
     limit: int | None = None,  # bytes that the whole process may hold (of a CUDA device: that it may take); None: what is free
@@ -221,7 +221,7 @@ def trial(
         reason = _why(said, process.wait(), over, limit, job, oom_kills() > kills, log)
     held = said.get("process", 0)
     most = max(said.get("peak", 0), most if reason and job.settings["device"] != "cuda" else 0)
-    return Trial(held, max(0, most - held), said["seconds"][1] if len(said.get("seconds", ())) > 1 else None, reason)
+    return Trial(held, max(0, most - held), said["seconds"][1] / job.spec.gradient_accumulation_steps if len(said.get("seconds", ())) > 1 else None, reason)
 
 # %% ../../nbs/45_training.prove.ipynb #39f5cde5
 @dataclass(frozen=True)
@@ -294,7 +294,7 @@ def changes(
         if len(found) == most: break
     return tuple(found)
 
-# %% ../../nbs/45_training.prove.ipynb #717f0849
+# %% ../../nbs/45_training.prove.ipynb #1762a799
 @dataclass(frozen=True)
 class Proof:
     "Predicted beside measured; and what would fit, where this does not."
@@ -316,7 +316,7 @@ class Proof:
         seconds = lambda value: f"{value:,.2f} s"
         predicted, trial = self.estimate, self.trial
         return [["", "predicted", "measured"], ["memory over the process before", size(predicted.memory.total), size(trial.peak) + (" when it ended" if not trial.fits and trial.seconds is None else "")],
-                ["process before", "", size(trial.process)], ["seconds of the largest batch's step", seconds(predicted.step_seconds), measured(trial.seconds, seconds)],
+                ["process before", "", size(trial.process)], ["seconds of the largest batch", seconds(predicted.step_seconds), measured(trial.seconds, seconds)],
                 ["seconds an epoch, without evaluations", f"{predicted.epoch_seconds:,.0f} s", measured(self.epoch_seconds, lambda value: f"{value:,.0f} s")]]
 
     @property
