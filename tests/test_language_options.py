@@ -31,8 +31,14 @@ def token_rows(count: int = 8, length: int | None = None) -> TokenRows:
     return TokenRows(tuple(rows), None, 64, "completion")
 
 
-class Pad:
+class _Pad:
     pad_token_id, eos_token_id, chat_template = 0, 1, None
+
+    def __len__(self) -> int:
+        return 10_000
+
+
+Pad = _Pad()
 
 
 class Gradients(TrainerCallback):
