@@ -53,13 +53,13 @@ class DataSpec(Section):
     max_rows: int | None = Field(None, ge=10, description="Keep at most this many rows (stratified, seeded) before splitting; null keeps all.")
     seed: int = Field(0, ge=0, description="Seed of the split and of max_rows; apart from train.seed, so that reruns share a split.")
 
-# %% ../nbs/01_recipe.ipynb #e159ac48
+# %% ../nbs/01_recipe.ipynb #5624f798
 class TrainSpec(Section):
     "How training proceeds; the names are those of transformers.TrainingArguments where it has them."
     learning_rate: float | None = Field(None, gt=0, lt=1, description="Peak learning rate; null takes the method's default for the task.")
     num_train_epochs: float = Field(3.0, gt=0, description="Passes over the training rows.")
     max_steps: int | None = Field(None, ge=1, description="Stop after this many optimizer steps; null lets the epochs decide.")
-    tokens_per_batch: int | None = Field(None, ge=8, description="Token budget of a batch, padding included; null takes 1,024 for classification, else 4,096.")
+    tokens_per_batch: int | None = Field(None, ge=8, description="Token budget of a batch, padding included; null takes 1,024 for classification, else 2,048.")
     batching: Literal["auto", "grouped", "packed"] = Field("auto", description="How rows share a batch: grouped (rows of like length, padded to the longest) or packed (whole rows end to end in one sequence, none seeing another, without padding); auto packs with flash_attention_2, else groups. Classification groups.")
     gradient_accumulation_steps: int = Field(1, ge=1, description="Batches per optimizer step.")
     max_length: int | None = Field(None, ge=4, description="Cut rows to this many tokens; null takes 256 (1,024 where rows have no labels) or the model's limit, whichever is smaller. Cut rows are counted and reported.")

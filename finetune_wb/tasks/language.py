@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from ..recipe import Recipe, TrainSpec
 
-# %% ../../nbs/32_tasks.language.ipynb #a90c77a2
+# %% ../../nbs/32_tasks.language.ipynb #86259b91
 @dataclass(frozen=True)
 class Language:
     "Texts that go on."
@@ -25,7 +25,7 @@ class Language:
         "The recipe's `train` section with this task's defaults in place of null; but for preference `dropout: null` stays, the model's own."
         from finetune_wb.models.methods import default_learning_rate
         quiet = {"dropout": 0.0} if self.name == "preference" else {}
-        return recipe.train.filled(**quiet, tokens_per_batch=4096, metric_for_best_model="loss", learning_rate=default_learning_rate(recipe.method, self.name, hidden_size))
+        return recipe.train.filled(**quiet, tokens_per_batch=2048, metric_for_best_model="loss", learning_rate=default_learning_rate(recipe.method, self.name, hidden_size))
 
     def model(self, source, recipe: Recipe, attn_implementation: str, dropout: float | None):
         "The pre-trained language model; quantised where the method asks for it."
