@@ -47,7 +47,7 @@ class Memory:
         head, *rows = self.cells()
         return "\n".join("| " + " | ".join(row) + " |" for row in (head, ["-", "-:", "-:"], *rows))
 
-# %% ../../nbs/25_models.memory.ipynb #068d6b08
+# %% ../../nbs/25_models.memory.ipynb #4f33ea3a
 aten = torch.ops.aten
 
 def _attention_flops(query, key, value, *_, **__) -> int:
@@ -62,6 +62,7 @@ def _flops(func, args: tuple, kwargs: dict, out) -> int:
     if packet is aten._scaled_dot_product_flash_attention_for_cpu_backward: return int(2.5 * _attention_flops(*args[1:]))  # five products
     return 0
 
+# %% ../../nbs/25_models.memory.ipynb #bccd5eaa
 class Walk(TorchDispatchMode):
     "A dispatch mode inside `FakeTensorMode`: the life of every storage, and the work of every operation."
 
@@ -137,7 +138,7 @@ def fullest(
         if live > most and walk.moments[at][1] in moments: most, found = live, (i + 1, walk.moments[at][1])
     return _at(walk, *found)
 
-# %% ../../nbs/25_models.memory.ipynb #11f84ef0
+# %% ../../nbs/25_models.memory.ipynb #23eed863
 MAPPED = 2**25  # bytes from which glibc takes a block from the system, and gives it back at once (mallopt(3), M_MMAP_THRESHOLD)
 
 @dataclass(frozen=True)
@@ -179,6 +180,7 @@ def _prepare(walk: Walk, model: nn.Module, place: str, bf16: bool, checkpointing
     optimizer.zero_grad()
     return model, moving, optimizer
 
+# %% ../../nbs/25_models.memory.ipynb #869bf034
 def _step(walk: Walk, model, moving: list, optimizer, loss: Callable, shape: tuple[int, int], accumulation: int, max_grad_norm: float) -> None:
     if accumulation > 1:
         for parameter in moving: parameter.grad = torch.zeros_like(parameter)

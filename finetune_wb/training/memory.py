@@ -173,7 +173,7 @@ def seconds(
     products = sum(count / speed.get(kind, speed["float32"]) for kind, count in walked.flops.items())
     return products + walked.moved / speed["bytes"] + walked.calls * speed["call"]
 
-# %% ../../nbs/44_training.memory.ipynb #9693d957
+# %% ../../nbs/44_training.memory.ipynb #d339079a
 @dataclass(frozen=True)
 class Estimate:
     "What a recipe would need of this machine."
@@ -200,6 +200,7 @@ class Estimate:
     def __str__(self) -> str: return "\n".join([str(self.memory), *self.lines])
     def _repr_markdown_(self) -> str: return self.memory._repr_markdown_() + "\n\n" + "\n".join(f"- {line}" for line in self.lines)
 
+# %% ../../nbs/44_training.memory.ipynb #9146e622
 def settled_batching(job: Job) -> str:
     "grouped or packed, as the job's trainer will have it."
     if job.task.name in ("classification", "preference") or job.spec.batching == "grouped": return "grouped"
