@@ -93,7 +93,8 @@ def test_every_architecture_trains_comes_back_and_writes(causal_model, tmp_path,
     written = write(model, tokenizer)
     assert 1 <= len(written) <= 6
     plain = merge(run, tmp_path / "whole")
-    assert plain.difference == 0 and write(*as_others_load(tmp_path / "whole")) == written
+    # others load with their own attention (sdpa), training on a CPU took eager: the last bit of a float may differ
+    assert plain.difference < 1e-5 and plain.same_choice == 1 and write(*as_others_load(tmp_path / "whole")) == written
 
 
 def as_others_load(folder: Path):
