@@ -5,6 +5,7 @@ machine. LLaMA-Factory and Unsloth pin other versions of transformers and need a
 --unsloth; without one they are left out. On a GPU: `--device cuda --shapes 1b --methods full lora --contenders ours trl llamafactory unsloth`."""
 
 import argparse
+import itertools
 import json
 import os
 import subprocess
@@ -135,26 +136,27 @@ def section(lines: list[dict], o: argparse.Namespace) -> str:
     "All runs of the log as tables."
     from finetune_wb.machine import machine
 
-    parts, clock = [], "cpu" if o.device == "cpu" else "wall"
-    top = ceiling(o.device, o.threads)
-    for shape in SHAPES:
-        for method in ("full", "lora"):
-            runs = [line for line in lines if (line["shape"], line["method"], line["device"]) == (shape, method, o.device)]
-            if runs:
-                parts.append(group_table(shape, method, runs, clock, top))
+    parts, tops = [], {threads: ceiling(o.device, threads) for threads in sorted({line["threads"] for line in lines})}
+    for shape, method, threads in itertools.product(SHAPES, ("full", "lora"), sorted(tops, reverse=True)):
+        runs = [line for line in lines if (line["shape"], line["method"], line["device"], line["threads"]) == (shape, method, o.device, threads)]
+        if runs:  # on a machine that others use the clock on the wall tells of them
+            quiet = o.device != "cpu" or max(line["load"] for line in runs) < QUIET
+            parts.append(group_table(shape, method, runs, "wall" if quiet else "cpu", tops[threads]))
     versions = {name: sorted({line["versions"].get(name) for line in lines if line["name"] == who and name in line["versions"]}) for who, name in (("ours", "torch"), ("ours", "transformers"), ("trl", "trl"), ("ours", "peft"), ("llamafactory", "llamafactory"), ("unsloth", "unsloth"))}
     told = {name: " and ".join(found) for name, found in versions.items() if found}
-    return "\n\n".join([INTRODUCTION.format(clock="own CPU-second, one thread" if clock == "cpu" else "second", ceiling=top / 1e9), *parts, machine_line(machine(), {**{k: v for k, v in installed().items() if k in ("python", "finetune_wb")}, **told})])
+    return "\n\n".join([INTRODUCTION.format(ceiling=" and ".join(f"{top / 1e9:,.0f} GFLOP/s ({threads} thread{'s' * (threads > 1)})" for threads, top in tops.items())), *parts, machine_line(machine(), {**{k: v for k, v in installed().items() if k in ("python", "finetune_wb")}, **told})])
 
+
+QUIET = 3.0  # load at the start of a run, its own last minute included
 
 INTRODUCTION = """## Supervised fine-tuning: tokens a second and memory, beside TRL, Trainer and LLaMA-Factory
 
 GSM8K rows (question → answer, loss on the answer alone for everybody), random weights of Llama's layout, the same token rows, initial weights, constant rate of 3e-4
 and rows an epoch; batches of 8 rows (135m: 4) drawn at random for the others, for finetune_wb a token budget that makes as many steps an epoch of the same rows. Everything else is each
 one's own default: TRL and LLaMA-Factory checkpoint activations, all use bf16 autocast. A run is a process of its own; contenders take turns or, to meet the same neighbours, run side by side. Counted are non-padding
-tokens per {clock}, from the begin of a step to its end, the first step dropped; ×: against the run of finetune_wb nearest in time, over all runs.
+tokens per second (where the machine was quiet) or per own CPU-second (where it was not), from the begin of a step to its end, the first step dropped; ×: against the run of finetune_wb nearest in time, over all runs.
 Memory is the peak over what the process held before the model was loaded. Loss: nats per answer token on the same held-out rows, before the first step and after the last.
-"MFU": the FLOP that the job needs at least (head on answers only, attention's own products left out) over a bf16 matrix product's {ceiling:,.0f} GFLOP/s, measured when this page was written, under whatever load there was."""
+"MFU": the FLOP that the job needs at least (head on answers only, attention's own products left out) over a bf16 matrix product's {ceiling}, measured when this page was written."""
 
 
 def rate(line: dict, clock: str) -> float:
@@ -175,7 +177,7 @@ def group_table(shape: str, method: str, runs: list[dict], clock: str, top: floa
         curve = max(mine, key=lambda r: r["began"])["curve"]
         rows.append([NAMES[name], len(mine), spread([rate(r, clock) for r in mine], 0), "–" if name == "ours" else spread(ratios, 1) + "×", share, spread([r["peak_mb"] for r in mine], 0), " → ".join(f"{value:.2f}" for _, value in curve)])
     first = runs[-1]
-    title = f"**{shape}, {method}** ({first['rows']} rows, {first['steps']} steps, {first['threads']} thread{'s' * (first['threads'] > 1)}; load at start {spread([r['load'] for r in runs], 1)}):"
+    title = f"**{shape}, {method}** ({first['rows']} rows, {first['steps']} steps, {first['threads']} thread{'s' * (first['threads'] > 1)}; load at start {spread([r['load'] for r in runs], 1)}; {'seconds' if clock == 'wall' else 'own CPU-seconds'}):"
     return title + "\n\n" + table(["", "runs", "tokens/s", "finetune_wb faster", "MFU", "memory MB", "held-out loss"], rows)
 
 
