@@ -102,6 +102,7 @@ def memory(
         typer.echo(f"{_lines(found)}\nshould {'fit' if fits else 'not fit'}: {size(found.total)} of {size(room)}; --prove takes two steps")
     if not fits: raise typer.Exit(1)
 
+# %% ../nbs/81_cli.ipynb #495af4ac
 @app.command()
 def tokens(
     recipe: RecipeFile, overrides: Overrides = None,
@@ -152,6 +153,7 @@ def evaluate(run: RunName, runs_dir: RunsDir = None):
     _measures(opened.metrics)
     typer.echo(f"report: {opened.folder / 'report.html'}")
 
+# %% ../nbs/81_cli.ipynb #ccfa6cc7
 @app.command()
 def merge(
     run: RunName, folder: Annotated[Path, typer.Argument(help="The folder to write; it may exist if it is empty.")],
@@ -198,6 +200,7 @@ def launch(recipe: RecipeFile, overrides: Overrides = None, queue: Queue = False
     from finetune_wb.training.launch import launch as launch_recipe
     _launched(launch_recipe(load_recipe(recipe, *(overrides or [])), runs_dir=runs_dir, run_id=run_id, queue=queue), runs_dir)
 
+# %% ../nbs/81_cli.ipynb #69788657
 @app.command()
 def resume(run: RunName, detach: Annotated[bool, typer.Option("--detach", help="Go on in a process of its own, as `launch` does.")] = False, runs_dir: RunsDir = None):
     "Go on with a run that is paused, was stopped or killed, or failed."
@@ -269,6 +272,7 @@ def _or_unknown(read, run) -> str:
     try: return read(run)
     except WorkbenchError: return "?"
 
+# %% ../nbs/81_cli.ipynb #094d5c8f
 @app.command()
 def show(run: RunName, runs_dir: RunsDir = None):
     "Show one run: state, why it ended and how to go on, data, what it cost, metrics on valid and test."

@@ -44,6 +44,7 @@ _FIELDS: dict[str, dict[str, tuple[Any, Callable[[Any], str]]]] = {  # request -
 }  # fmt: skip
 REQUESTS = tuple(_FIELDS)
 
+# %% ../nbs/04_control.ipynb #92341ef8
 @dataclass(frozen=True)
 class Request:
     "What somebody wants of a run."

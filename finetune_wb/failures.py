@@ -60,6 +60,7 @@ def _line(error: BaseException, width: int = 300) -> str:
     "The error's first line, no longer than a person reads."
     return next(iter(str(error).strip().splitlines()), "")[:width]
 
+# %% ../nbs/04_failures.ipynb #263752b2
 def _place(error: BaseException) -> str:
     "File and line that raised it, without the folders."
     frames = traceback.extract_tb(error.__traceback__)

@@ -183,6 +183,7 @@ def create_run(
             raise RunError(Problem(f"can't make a run folder: {error.strerror}", "Choose another place with runs_dir, or make room.", file=str(folder))) from None
     raise RunError(Problem("this run exists already", "Nothing in it was touched. Choose another run_id, or leave it out.", file=str(folder)))
 
+# %% ../nbs/03_run.ipynb #b57f979d
 def runs(runs_dir: str | Path | None = None) -> list[Run]:
     "Every run under `runs_dir`, newest first."
     found = [Run(p.parent) for p in runs_folder(runs_dir).glob("*/recipe.yaml")]

@@ -134,6 +134,7 @@ def _spread(found: tuple[np.ndarray, np.ndarray] | None, rows: int) -> np.ndarra
     if found is not None: values[found[0]] = found[1]
     return values
 
+# %% ../nbs/05_series.ipynb #282fa38d
 class Columns(dict[str, Column]):
     "The columns of a run by name."
 

@@ -43,6 +43,7 @@ def _described(rows: "DataFrame") -> dict[str, int]:
     else: described |= _conversations(rows)
     return described | {"copies": len(rows) - len({copy_key(text, digits=True) for text in texts})}
 
+# %% ../../nbs/15_data.inspect.ipynb #bd8041c8
 def _conversations(rows: "DataFrame") -> dict[str, int]:
     "Turns and characters of one split; of pairs, those of the prompt and of both answers."
     turns = np.array([len(row) for row in rows["messages"]], dtype=np.int64)

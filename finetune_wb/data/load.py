@@ -250,6 +250,7 @@ def _or_plain_text(error: DataError, table: Table, spec: DataSpec, task: str) ->
     other = Problem(f"the column {shown(column)} could also be plain text to be learnt as it stands", "For that, say task=completion.", file=table.file, field="task")
     return DataError(*error.problems, other, more=error.more)
 
+# %% ../../nbs/14_data.load.ipynb #c16bb270
 def _rows(tables: dict[str, list[Table]], spec: DataSpec, name: str, task: str):
     "The task, split → DataFrame of its rows, and the notes of every step."
     import pandas as pd

@@ -85,6 +85,7 @@ class Shape:
         rest = f"; not read: {', '.join(map(shown, unread[:8]))}{', …' * (len(unread) > 8)}" if unread else ""
         return f"{table.file}: read as {self.name} (task {self.task}): {parts}{rest}."
 
+# %% ../../nbs/11_data.shapes.ipynb #3b168c1c
 def check_fields(
     table: Table,  # what a reader returned
     spec: DataSpec,  # the columns it names

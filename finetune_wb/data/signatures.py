@@ -45,6 +45,7 @@ def _in_body(node: ast.AST, file: str) -> Iterator[Documented]:
             yield Documented(file, "class" if isinstance(child, ast.ClassDef) else "def", child.name, _signature(child), docstring)
         if isinstance(child, ast.ClassDef | ast.If | ast.Try): yield from _in_body(child, file)
 
+# %% ../../nbs/13_data.signatures.ipynb #e719fcd0
 def documented_objects(
     path: Path,  # a Python file
     file: str,  # what rows call it

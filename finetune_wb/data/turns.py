@@ -74,6 +74,7 @@ def _turn(raw: object, field: str, sharegpt: bool) -> tuple[dict, list[Problem]]
     if turn.get("tool_calls") and role in ("system", "user", "tool"): problems.append(Problem(f"a {role} turn calls a tool", "Only the assistant calls tools.", field=f"{field}.tool_calls"))
     return turn, problems
 
+# %% ../../nbs/10_data.turns.ipynb #aa0f6d9e
 def raw_turns(
     value: object,  # what stands in the cell: a list, an array, or the JSON text of a list
     field: str,  # how problems call the cell: the column's name

@@ -82,6 +82,7 @@ class Answers:
         written = tuple(Written(**{**w, "ids": tuple(w["ids"])}) for w in values["written"])
         return cls(**{**values, **arrays, "written": written, "shown": tuple(values["shown"])})
 
+# %% ../../nbs/53_evaluation.answers.ipynb #b3a76606
 def answer(
     model,  # where it is to run
     tokenizer,
@@ -121,6 +122,7 @@ def _of_writing(written: Sequence[Written], max_new_tokens: int) -> dict[str, fl
     return {"written": len(written), "stop_rate": sum(w.stopped for w in written) / len(written), "short_of_room": sum(w.room < max_new_tokens for w in written), "mean_tokens": sum(map(len, ids)) / len(ids),
             "repetition": sum(map(repetition, ids)) / len(ids), "distinct_2": distinct(ids)}
 
+# %% ../../nbs/53_evaluation.answers.ipynb #91455761
 def _of_pairs(answers: Answers) -> dict[str, float]:
     "How a preference's two answers compare under one model."
     each, other = (nats / np.maximum(tokens, 1) for nats, tokens in ((answers.nats, answers.tokens), (answers.rejected_nats, answers.rejected_tokens)))

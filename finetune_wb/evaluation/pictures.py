@@ -32,6 +32,7 @@ def _mark_best(axes, step: int | None) -> None:
 
 _BESIDE_LOSS = {"token": "perplexity", "pair": "accuracy"}  # unit -> what is drawn where the loss chose the weights
 
+# %% ../../nbs/53_evaluation.pictures.ipynb #319eedea
 @styled
 def learning_curves(
     events: Sequence[Mapping],  # of the run; those of kind "metric" are drawn
@@ -76,6 +77,7 @@ def confused_pairs(
     return pd.DataFrame([{"label": label_names[i], "predicted": label_names[j], "rows": int(counts[i, j]), "share": float(counts[i, j] / support[i])} for i, j in pairs],
                         columns=["label", "predicted", "rows", "share"])
 
+# %% ../../nbs/53_evaluation.pictures.ipynb #571ae122
 def _matrix(confusion: np.ndarray, label_names: Sequence[str]):
     n, names = len(label_names), [caption(name, 24) for name in label_names]
     shares = confusion / np.maximum(confusion.sum(1, keepdims=True), 1)

@@ -161,6 +161,7 @@ def _answer_view(content: ReportContent) -> dict[str, Any]:
     head, *lines = ([_line(cell, 60) for cell in line] for line in content.measures)
     return {"subject": _line(content.metrics["task"], 30), "contents": contents, "measures_head": head, "measures": lines, "beside": _beside(content.verdict), "samples": _samples(content), "rows_lead": _rows_lead(content.metrics)}
 
+# %% ../../nbs/55_evaluation.report.ipynb #5bb59825
 def _view(content: ReportContent) -> dict[str, Any]:
     "What the template shows: text and numbers that are ready to print."
     outcome, classes = content.verdict, _classifies(content)

@@ -152,6 +152,7 @@ def _generate(stream: Stream) -> None:
         stream.model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), generation_config=settings, streamer=Taker(),
                               logits_processor=_choosers(stream.sampling), stopping_criteria=StoppingCriteriaList([asked]))
 
+# %% ../../nbs/57_evaluation.stream.ipynb #e4c8ce50
 def _write(stream: Stream) -> None:
     "The thread of an answer; what goes wrong in it is raised where it is read."
     try:

@@ -55,6 +55,7 @@ def _reloaded(folder: Path, classifies: bool):
     from finetune_wb.models.classifier import SequenceClassifier
     with quiet(): return (SequenceClassifier if classifies else AutoModelForCausalLM).from_pretrained(folder, dtype="auto", use_safetensors=True).eval()
 
+# %% ../../nbs/60_export.merge.ipynb #006a20ea
 def merge(
     run: Run | str | Path,  # finished or stopped; or its id or folder
     folder: str | Path,  # made; it may exist if it is empty

@@ -62,6 +62,7 @@ def check_dropout(
     if dropout is None or _set_dropout(config, dropout) or not dropout: return
     raise ModelError(Problem(f"{config.model_type} has no dropout to set", "Leave train.dropout out (null), or set it to 0.", field="train.dropout", value=dropout))
 
+# %% ../../nbs/22_models.causal.ipynb #f53b04ee
 def load_causal(
     source: ModelSource,  # from `find_model`
     spec: ModelSpec,

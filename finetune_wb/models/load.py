@@ -221,6 +221,7 @@ def _loading_problems(source: ModelSource, model, info: dict) -> list[Problem]:
     if left: found.append(Problem(f"{len(left)} tensors of further layers are in the weights and would be left out: {_listed(left)}", fix, file=source.id))
     return found
 
+# %% ../../nbs/21_models.load.ipynb #f559d783
 def _check_fit(source: ModelSource, spec: ModelSpec, config, tokenizer, problems: Problems) -> None:
     "Weights against configuration, tokenizer against embedding."
     from transformers import AutoModel

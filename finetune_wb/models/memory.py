@@ -154,6 +154,7 @@ class Walked:
 
 def _tensors(optimizer) -> list: return [value for state in optimizer.state.values() for value in state.values()]
 
+# %% ../../nbs/25_models.memory.ipynb #c5252f8b
 def _moved(model: nn.Module, place: str) -> nn.Module:
     "A model from the meta device to `place`; what is shared stays shared. (`Module.to` would swap tensors, which fake ones can't.)"
     made: dict[int, tuple] = {}  # the old ones are kept, so that no id comes twice

@@ -88,6 +88,7 @@ class Ready:
 
 def _key(recipe: Recipe) -> tuple: return recipe.data.model_dump_json(), recipe.task
 
+# %% ../../nbs/71_panels.encoded.ipynb #9b1f3f78
 class Sources:
     "Loads what recipes name, and keeps it."
 
@@ -139,6 +140,7 @@ class Full:
 def _sheet(rows: TokenRows, rejected: TokenRows | None, frame, left_out: Mapping[int, str], findings: list[Finding]) -> Sheet:
     return Sheet(rows, [row_text(row) for row in frame.drop(columns="origin", errors="ignore").to_dict("records")], rejected, left_out, findings)
 
+# %% ../../nbs/71_panels.encoded.ipynb #274ec81e
 def everything(
     ready: Ready,
     step: Callable[[int, int], None] = lambda done, total: None,  # hears of each piece; may raise to end it

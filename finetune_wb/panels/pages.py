@@ -178,6 +178,7 @@ def _side(row: TokenRow, losses: np.ndarray | None, hits: list[int], whole: bool
             "ends": [i for i in row.ends if any(a <= i < b for a, b in stretches)], "hits": [i for i in hits if any(a <= i < b for a, b in stretches)],
             "losses": nats, "mean": round(float(known.mean()), 3) if len(known) else None}
 
+# %% ../../nbs/70_panels.pages.ipynb #3328cd3d
 @dataclass(frozen=True)
 class Entry:
     "One row of a page."

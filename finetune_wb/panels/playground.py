@@ -160,6 +160,7 @@ def _exact(worker: _Worker, message: dict) -> None:
     worker.tell()
     worker.view.send({"type": "exact", "turn": turn, "blocks": blocks})
 
+# %% ../../nbs/74_panels.playground.ipynb #12277851
 def _reset(worker: _Worker, message: dict) -> None:
     worker.talk.reset()
     worker.tell()

@@ -41,6 +41,7 @@ def _rounded(values: dict) -> dict:
     digits = {"epoch": 4, "elapsed": 1, "remaining": 1, "tokens_per_s": 1}
     return {name: value if value is None or name not in digits else round(value, digits[name]) for name, value in values.items()}
 
+# %% ../../nbs/71_panels.sender.ipynb #5de3b65e
 class Sender:
     "What one panel has been told of its runs, and what it has not."
 

@@ -281,6 +281,7 @@ def _cell() -> tuple[str, str] | None:
     cell = (parent.get("metadata") or {}).get("cellId")
     return (cell, parent["header"]["msg_id"]) if cell else None
 
+# %% ../../nbs/73_panels.tokens.ipynb #89501828
 class TokenPanel(_Displays):
     "Every token of a recipe's train and valid rows, what is wrong with them, and the options that change it."
 

@@ -63,6 +63,7 @@ def _best_fit(lengths: np.ndarray, order: np.ndarray, budget: int) -> list[list[
             room.setdefault(left, []).append(chosen)
     return bins
 
+# %% ../../nbs/40_training.collate.ipynb #ea8b0765
 def packed_batches(
     lengths: np.ndarray,  # (rows,) tokens
     budget: int,  # tokens of a sequence; a longer row is a sequence of its own

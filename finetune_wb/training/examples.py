@@ -116,6 +116,7 @@ def _examples(recipe: Recipe, data: Dataset, tokenizer, model, encoded=_encoded)
     rejected = {name: splits[name].rejected for name in frames if splits[name].rejected is not None}
     return Examples(replace(data.development(), **frames), tokenizer, model, splits["train"].rows, splits["valid"].rows, rejected, fingerprints(splits["test"].rows), splits["train"].dropped + splits["valid"].dropped)
 
+# %% ../../nbs/42_training.examples.ipynb #0b76e837
 def _virtual(recipe: Recipe) -> int: return getattr(recipe.method, "num_virtual_tokens", 0)  # learned before each row, and in its way
 
 def _length(recipe: Recipe, tokenizer, model) -> int: return recipe.train.max_length or max(min(DEFAULT_MAX_LENGTH, max_positions(model, tokenizer) - _virtual(recipe)), 1)

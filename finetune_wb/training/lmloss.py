@@ -90,6 +90,7 @@ def _lean(base, inputs: dict) -> dict:
     if mask is None or mask.dim() != 2 or not causal or bool((mask[:, 1:] > mask[:, :-1]).any()): return inputs
     return {name: value for name, value in inputs.items() if name != "attention_mask"}
 
+# %% ../../nbs/40_training.lmloss.ipynb #fb6f515f
 def _run(model, head: nn.Module, inputs: dict) -> tuple[list, Tensor, Tensor]:
     "What `head` is called with in `model`, the numbers it returns instead of logits, and what comes out."
     seen, before = [], head.__dict__.get("forward")

@@ -149,6 +149,7 @@ def _measured() -> dict[str, float]:
     found["call"] = _best(lambda: [small + small for _ in range(1000)]) / 1000
     return found
 
+# %% ../../nbs/44_training.memory.ipynb #39b27060
 def speeds() -> dict[str, float]:
     "Of this machine: multiply-adds ×2 a second in `float32` and `bfloat16`, `bytes` a second, and seconds a `call`."
     import torch

@@ -102,6 +102,7 @@ class _Unasked(nn.Module):
 
     def forward(self, **_): raise NotImplementedError("what the reference says is in the rows")
 
+# %% ../../nbs/43_training.preference.ipynb #a840b8e8
 class PreferenceTrainer(WritingTrainer, DPOTrainer):
     "TRL's `DPOTrainer` on `Pairs`."
     loss_is_scaled_for_ga = True

@@ -84,6 +84,7 @@ def _refused(rows: TokenRows) -> list[Finding]:
         found.append(Finding("template" if template else "unlearnable", "error", f"{_of(len(places), rows)}: {why}", **_named(rows, places), fix=fix, cure=cure))
     return found
 
+# %% ../../nbs/41_training.preflight.ipynb #05f1faa2
 def _nothing_trained(rows: TokenRows, most: int | None) -> list[Finding]:
     places = [i for i, r in enumerate(rows.rows) if not r.refused and rows.trained[i] == 0]
     if not places: return []

@@ -54,6 +54,7 @@ class Job:
     record: dict  # for record.json
     rejected: dict  # of preference: the worse answers of train and valid; else empty
 
+# %% ../../nbs/43_training.prepare.ipynb #56452178
 def _texts(recipe: Recipe, task, data: Dataset, source: ModelSource) -> tuple[dict, list]:
     "Rows that are classified."
     from transformers import AutoConfig

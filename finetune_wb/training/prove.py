@@ -338,6 +338,7 @@ class Proof:
         def table(rows): return "\n".join("| " + " | ".join(row) + " |" for row in (rows[0], ["-"] * len(rows[0]), *rows[1:]))
         return "\n\n".join([table(self.cells()), self.verdict, *([table(self.offers)] if self.offers else [])])
 
+# %% ../../nbs/45_training.prove.ipynb #620f075f
 def prove(
     recipe: Recipe,
     data=None,  # rows in memory, as `load_data` takes them, or a `Dataset`; None reads the recipe's source

@@ -67,6 +67,7 @@ def _classifier(run: Run, attention: str, quantize: bool):
     names = tuple(config.id2label[i] for i in range(len(config.id2label)))
     return load_adapter(new_classifier(encoder, names, config.pooling, config.head_dropout, config.feature_scale), run.model_folder)
 
+# %% ../../nbs/43_training.saved.ipynb #9121be79
 def _language(run: Run, attention: str, quantize: bool):
     "The language model of `run`; with an adapter, on its base."
     from transformers import GenerationConfig

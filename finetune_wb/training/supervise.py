@@ -58,6 +58,7 @@ def _write_end(run: Run, told: dict) -> None:
 
 def _killed(reason: str) -> dict: return {"state": "killed", "reason": reason, "cure": "The last whole checkpoint is kept.", "changes": []}
 
+# %% ../../nbs/46_training.supervise.ipynb #62b0b41d
 class _Seat:
     "What a supervisor has in the run folder: its name, its phase, its last word."
 

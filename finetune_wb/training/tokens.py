@@ -40,6 +40,7 @@ class TokenRow:
     @property
     def cut_answer(self) -> int: return int(self.trained[self.kept :].sum())  # trained tokens that the limit cuts off
 
+# %% ../../nbs/40_training.tokens.ipynb #4f0d22ce
 @dataclass(frozen=True, eq=False)
 class TokenRows:
     "Encoded examples; indexing gives what a collator of transformers expects."

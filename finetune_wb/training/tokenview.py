@@ -85,6 +85,7 @@ class TokenView:
     def __repr__(self) -> str: return str(self)
     def _repr_html_(self) -> str: return _html(self)
 
+# %% ../../nbs/41_training.tokenview.ipynb #5cb8c567
 def tokens(
     row: TokenRow,  # from `TokenRows.rows`
     losses: Sequence[float] | None = None,  # (kept,) nats per token, shown on hover and as the strength of the colour

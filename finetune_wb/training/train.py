@@ -142,6 +142,7 @@ def trainer_of(
     from finetune_wb.training.language import language_trainer
     return partial(language_trainer, model, job.task, job.tokenizer, train, valid, job.spec, arguments, batching=batching)
 
+# %% ../../nbs/44_training.train.ipynb #24a7b0c0
 def _rows(job: Job, reference: dict | None) -> list:
     "What the trainer is given of train and valid."
     rows = {"train": job.train_rows, "valid": job.valid_rows}
