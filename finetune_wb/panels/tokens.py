@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['TokenPanelView', 'TokenPanel']
 
-# %% ../../nbs/73_panels.tokens.ipynb #4a02ae7f
+# %% ../../nbs/73_panels.tokens.ipynb #45d0de89
 import shlex
 import threading
 from pathlib import Path
@@ -18,7 +18,7 @@ from .encoded import Full, Job, Ready, Sources, changes, everything, given
 from .monitor import _where, _words
 from .pages import counts, order
 from .paging import Losses, Paging
-from .view import _STATIC, PanelView
+from .view import PanelView, script, style
 from ..recipe import Recipe, check_task, override
 from ..tasks.registry import task_for
 from ..training.examples import Examples
@@ -26,11 +26,11 @@ from ..training.templates import TEMPLATES, fitting_templates
 from ..training.tokens import LOSS_ON
 from ..training.tokenview import tokens
 
-# %% ../../nbs/73_panels.tokens.ipynb #0008c4c2
+# %% ../../nbs/73_panels.tokens.ipynb #1139a273
 class TokenPanelView(PanelView):
     "What `TokenPanel` shows."
-    _esm = _STATIC / "tokenpanel.js"
-    _css = "\n".join((_STATIC / name).read_text(encoding="utf-8") for name in ("monitor.css", "tokens.css", "tokenpanel.css"))
+    _esm = script("tokenpanel.js")
+    _css = style("monitor.css", "tokens.css", "tokenpanel.css")
     state = traitlets.Dict().tag(sync=True)  # options, counts, findings, work in hand
     page = traitlets.Dict().tag(sync=True)  # the rows on the screen
 

@@ -1,6 +1,8 @@
 // The monitor of a run: charts, samples, alerts and requests. One anywidget module, hand-written, no dependencies.
 // Above the line "The view" are pure functions, tested under node (tests/js/monitor.test.mjs); below it is the page.
 
+import { breakLines, h, mark, say, show } from "./dom.js";
+
 // ---- Numbers ---------------------------------------------------------------------------------------------------------
 
 const finite = Number.isFinite;
@@ -407,34 +409,6 @@ export function ledger(run, asked, now) {
 const AXES = { step: "Step", epoch: "Epoch", time: "Time" };
 const SILENCE = 6000;  // milliseconds without a beat after which the kernel counts as gone
 const GUTTER = { right: 12, top: 8, bottom: 20 };
-
-function h(tag, properties = {}, ...children) {
-  const element = document.createElement(tag);
-  for (const [name, value] of Object.entries(properties)) {
-    if (name === "class") element.className = value;
-    else if (name in element && name !== "role" && !name.startsWith("aria")) element[name] = value;
-    else element.setAttribute(name, value);
-  }
-  // JupyterLab's command mode would take single keys (A, B, D D, arrows) from what has the focus here.
-  if (["button", "input", "select", "textarea", "summary"].includes(tag) || "tabIndex" in properties) element.setAttribute("data-lm-suppress-shortcuts", "true");
-  element.append(...children);
-  return element;
-}
-
-const say = (element, text) => { if (element.textContent !== text) element.textContent = text; };
-const show = (element, shown) => { if (element.hidden === shown) element.hidden = !shown; };
-const mark = (element, name, value) => { if (element.getAttribute(name) !== value) element.setAttribute(name, value); };
-
-/** A line break on Enter: JupyterLab 4.6 takes the browser's own from every text field in a cell (`insertLineBreak`, in its application). */
-function breakLines(field, signal) {
-  field.addEventListener("keydown", event => {
-    if (event.key !== "Enter" || event.isComposing || event.defaultPrevented || event.ctrlKey || event.metaKey) return;
-    event.preventDefault();
-    if (document.execCommand("insertText", false, "\n")) return;  // as if typed, so that it can be undone
-    field.setRangeText("\n", field.selectionStart, field.selectionEnd, "end");
-    field.dispatchEvent(new Event("input", { bubbles: true }));
-  }, { signal });
-}
 
 /** Rebuilds `parent` only when what it shows has changed. */
 function list(parent, rows, build) {

@@ -1,6 +1,8 @@
 // The playground: two models answer the same question side by side. One anywidget module, hand-written, no dependencies.
 // Above the line "The view" are pure functions, tested under node (tests/js/playground.test.mjs); below it is the page.
 
+import { breakLines, h, mark, say, show } from "./dom.js";
+
 const finite = Number.isFinite;
 
 /** A whole number with its thousands apart: 12,400. */
@@ -86,34 +88,6 @@ export const cookie = (cookies, name) => cookies.split("; ").find(pair => pair.s
 
 const SILENCE = 6000;  // milliseconds without a sign of the kernel after which it counts as gone
 const PATIENCE = 1500;  // milliseconds after which a question that the kernel has not taken needs a word
-
-function h(tag, properties = {}, ...children) {
-  const element = document.createElement(tag);
-  for (const [name, value] of Object.entries(properties)) {
-    if (name === "class") element.className = value;
-    else if (name in element && name !== "role" && !name.startsWith("aria")) element[name] = value;
-    else element.setAttribute(name, value);
-  }
-  // JupyterLab's command mode would take single keys (A, B, D D, arrows) from what has the focus here.
-  if (["button", "input", "select", "textarea", "summary"].includes(tag) || "tabIndex" in properties) element.setAttribute("data-lm-suppress-shortcuts", "true");
-  element.append(...children);
-  return element;
-}
-
-const say = (element, text) => { if (element.textContent !== text) element.textContent = text; };
-const show = (element, shown) => { if (element.hidden === shown) element.hidden = !shown; };
-const mark = (element, name, value) => { if (element.getAttribute(name) !== value) element.setAttribute(name, value); };
-
-/** A line break on Enter: JupyterLab 4.6 takes the browser's own from every text field in a cell (`insertLineBreak`, in its application). */
-function breakLines(field, signal) {
-  field.addEventListener("keydown", event => {
-    if (event.key !== "Enter" || event.isComposing || event.defaultPrevented || event.ctrlKey || event.metaKey) return;
-    event.preventDefault();
-    if (document.execCommand("insertText", false, "\n")) return;  // as if typed, so that it can be undone
-    field.setRangeText("\n", field.selectionStart, field.selectionEnd, "end");
-    field.dispatchEvent(new Event("input", { bubbles: true }));
-  }, { signal });
-}
 
 /** Rebuilds `parent` only when what it shows has changed. */
 function list(parent, rows, build) {

@@ -1,6 +1,8 @@
 // Every token before step one: rows a page at a time, findings, options. One anywidget module, hand-written, no dependencies.
 // Above the line "The view" are pure functions, tested under node (tests/js/tokenpanel.test.mjs); below it is the page.
 
+import { h, mark, say, show } from "./dom.js";
+
 // ---- Words -------------------------------------------------------------------------------------------------------------------
 
 const finite = Number.isFinite;
@@ -136,23 +138,6 @@ const SPLITS = { train: "Train", valid: "Valid" };
 const ORDERS = { worst: "Worst first", loss: "Highest loss first", longest: "Longest first", data: "As in the data" };
 const MODES = { text: ["Text", "words in the data"], token: ["Token", "a token, its piece, or #id"], row: ["Row", "a number, or part of a name"] };
 const KEYS = { ArrowRight: 1, ArrowLeft: -1, Home: -Infinity, End: Infinity };
-
-function h(tag, properties = {}, ...children) {
-  const element = document.createElement(tag);
-  for (const [name, value] of Object.entries(properties)) {
-    if (name === "class") element.className = value;
-    else if (name in element && name !== "role" && !name.startsWith("aria")) element[name] = value;
-    else element.setAttribute(name, value);
-  }
-  // JupyterLab's command mode would take single keys (A, B, D D, arrows) from what has the focus here.
-  if (["button", "input", "select"].includes(tag) || "tabIndex" in properties) element.setAttribute("data-lm-suppress-shortcuts", "true");
-  element.append(...children);
-  return element;
-}
-
-const say = (element, text) => { if (element.textContent !== text) element.textContent = text; };
-const show = (element, shown) => { if (element.hidden === shown) element.hidden = !shown; };
-const mark = (element, name, value) => { if (element.getAttribute(name) !== value) element.setAttribute(name, value); };
 
 /** Rebuilds only those children whose rows have changed. */
 function list(parent, rows, build) {

@@ -6,8 +6,7 @@
 __all__ = ['OVERHEAD', 'PROCESS', 'Batch', 'largest_batch', 'outlined', 'free_memory', 'with_overhead', 'speeds', 'seconds',
            'Estimate', 'settled_batching', 'walk_job', 'estimate_job', 'estimate']
 
-# %% ../../nbs/44_training.memory.ipynb #99aa0925
-import json
+# %% ../../nbs/44_training.memory.ipynb #13066c85
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from ..method import LoraSpec
-from ..machine import cache_folder, device, machine
+from ..machine import device
 from ..models.memory import Memory, Walked, size, walk_step
 from ..recipe import Recipe
 from .collate import packed_batches, settle_batching
@@ -126,7 +125,7 @@ def _four_bits(job: Job, memory: Memory) -> Memory:
     held = sum(m.weight.numel() for m in model.modules() if isinstance(m, nn.Linear) and m is not head)
     return replace(memory, weights=int(memory.weights - held * (4 - 0.5 - (0.127 / 8 if job.recipe.method.bnb_4bit_use_double_quant else 4 / 64))))
 
-# %% ../../nbs/44_training.memory.ipynb #59ff398b
+# %% ../../nbs/44_training.memory.ipynb #9049ef7d
 def _best(work: Callable, repeats: int = 5) -> float:
     "Seconds of the fastest of some runs."
     import torch
@@ -138,7 +137,8 @@ def _best(work: Callable, repeats: int = 5) -> float:
         found.append(time.perf_counter() - start)
     return min(found)
 
-def _measured() -> dict[str, float]:
+def speeds() -> dict[str, float]:
+    "Of this machine now: multiply-adds ×2 a second in `float32` and `bfloat16`, `bytes` a second, and seconds a `call`. Measured each time: what was measured on a busy machine would mislead for ever."
     import torch
     place, found = device(), {}
     for name in ("float32", "bfloat16"):
@@ -149,23 +149,7 @@ def _measured() -> dict[str, float]:
     found["call"] = _best(lambda: [small + small for _ in range(1000)]) / 1000
     return found
 
-# %% ../../nbs/44_training.memory.ipynb #39b27060
-def speeds() -> dict[str, float]:
-    "Of this machine: multiply-adds ×2 a second in `float32` and `bfloat16`, `bytes` a second, and seconds a `call`."
-    import torch
-    about = machine()
-    key = "|".join([about["processor"], *about["gpus"], str(torch.get_num_threads()), torch.__version__])
-    path = cache_folder() / "speeds.json"
-    try: known = json.loads(path.read_text())
-    except (OSError, ValueError): known = {}
-    if key not in known:
-        known[key] = _measured()
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(known))
-        except OSError: pass  # a read-only home only costs the measurement again
-    return known[key]
-
+# %% ../../nbs/44_training.memory.ipynb #969fbc61
 def seconds(
     walked: Walked,
     speed: dict[str, float],  # from `speeds`
