@@ -17,7 +17,7 @@ def chat(question: str, answer: str) -> dict:
 
 
 def test_tokens_in_lab(lab, open_notebook, causal_model, shots):  # noqa: F811
-    rows = [chat(f"which {i}? {HOSTILE}", f"the {'cat dog cow'.split()[i % 3]} {i}") for i in range(30)] + [chat("which one?", "the dog " * 60)]
+    rows = [chat(f"which {i}? {HOSTILE}", f"the {'cat dog cow'.split()[i % 3]} {i}") for i in range(30)] + [chat(f"which one, {i}?", "the dog " * 60) for i in range(8)]  # some of them are train rows
     (lab.folder / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     source = ("from finetune_wb import TokenPanel, override\nfrom finetune_wb.recipe import Recipe\nprint('said before')\n"
               f"panel = TokenPanel(Recipe(model={{'id': {str(causal_model('qwen3'))!r}}}, data={{'source': 'rows.jsonl', 'valid_fraction': 0.1, 'test_fraction': 0.1}}, train={{'max_length': 150}}))\npanel")  # fmt: skip
@@ -35,13 +35,12 @@ def test_tokens_in_lab(lab, open_notebook, causal_model, shots):  # noqa: F811
 
     # a click is an override in the kernel
     tell = "import json; print(json.dumps([panel.recipe.train.max_length, [f.kind for f in panel.wait().findings]]))"
-    found = [kind for kind in json.loads(notebook.ask_kernel(tell))[1]]
-    if "cut_answer" in found:  # unless the split has put the long row elsewhere
-        page.locator(".ftwb-tp [data-cure=cut_answer]").first.click()
-        notebook.until("() => document.querySelector('.ftwb-tp input[type=number]').value > 150", None, PATIENCE)
-        has("dl[data-old=false] dt", "Padding")
-        length, kinds = json.loads(notebook.ask_kernel(tell))
-        assert length > 150 and "cut_answer" not in kinds
+    assert "cut_answer" in json.loads(notebook.ask_kernel(tell))[1]
+    page.locator(".ftwb-tp [data-cure=cut_answer]").first.click()
+    notebook.until("() => document.querySelector('.ftwb-tp input[type=number]').value > 150", None, PATIENCE)
+    has("dl[data-old=false] dt", "Padding")
+    length, kinds = json.loads(notebook.ask_kernel(tell))
+    assert length > 150 and "cut_answer" not in kinds
     page.locator(".ftwb-tp label:has-text('Loss on') select").select_option("all")
     has("li[data-kind=prompts_trained]")
     assert json.loads(notebook.ask_kernel(tell))[1].count("prompts_trained") == 1
