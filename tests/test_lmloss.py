@@ -70,8 +70,10 @@ def agree(model, mine, theirs, tolerance=1e-5):
 
 @pytest.fixture
 def small_chunks(monkeypatch):
-    "Chunks of four tokens, so that every batch has several."
+    "Products of four tokens that are softened two at a time, so that every batch has several of either."
     monkeypatch.setattr(lmloss, "CHUNK_LOGITS", 4 * 420)
+    monkeypatch.setattr(lmloss, "_BUFFER", 4 * 4 * 420)
+    monkeypatch.setattr(lmloss, "_PIECE", 2 * 420)
 
 
 @pytest.mark.parametrize("kind", KINDS)

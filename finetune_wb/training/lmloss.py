@@ -15,27 +15,32 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-# %% ../../nbs/40_training.lmloss.ipynb #b2ed53f9
-CHUNK_LOGITS = 2**23  # logits at a time: 32 MiB in fp32
+# %% ../../nbs/40_training.lmloss.ipynb #8b7d6de6
+CHUNK_LOGITS = 2**23  # logits at a time where autograd has to keep them: 32 MiB in fp32
+_BUFFER, _PIECE = 2**27, 2**20  # bytes of logits that meet the head in one product; logits that are softened at a time, which stay in the cache
 
-def _chunks(count: int, vocabulary: int):
-    "Slices of `count` places whose logits are at most `CHUNK_LOGITS`, all of nearly the same length."
-    size = max(1, CHUNK_LOGITS // vocabulary)
+def _chunks(count: int, vocabulary: int, most: int):
+    "Slices of `count` places whose logits are at most `most`, all of nearly the same length."
+    size = max(1, most // vocabulary)
     parts = max(1, -(-count // size))
     edges = [count * i // parts for i in range(parts + 1)]
     return [slice(a, b) for a, b in zip(edges, edges[1:])]
 
-def _soften(logits: Tensor, targets: Tensor, smoothing: float) -> tuple[Tensor, Tensor]:
-    "Summed nats of a chunk, and the gradient of that sum with respect to `logits`, fp32."
+def _soften(logits: Tensor, targets: Tensor, smoothing: float) -> Tensor:
+    "Summed nats of `logits`, which turn into the gradient of that sum in place."
     (top, at), right = logits.max(1, keepdim=True), logits.gather(1, targets[:, None])
     mean = logits.mean(1, keepdim=True, dtype=torch.float32) if smoothing else 0.0
     slopes = logits.softmax(1, dtype=torch.float32)
     total = top.float() - slopes.gather(1, at).log()  # log of the summed exponentials, exact however small a probability
     if smoothing: slopes.sub_(smoothing / logits.shape[1])
     slopes.scatter_add_(1, targets[:, None], torch.full_like(total, smoothing - 1))
-    return (total - (1 - smoothing) * right.float() - smoothing * mean).sum(), slopes
+    nats = (total - (1 - smoothing) * right.float() - smoothing * mean).sum()
+    logits.copy_(slopes)
+    return nats
 
-# %% ../../nbs/40_training.lmloss.ipynb #9090c9d9
+def _added(total: Tensor | None, part: Tensor) -> Tensor: return part.float() if total is None else total.add_(part)
+
+# %% ../../nbs/40_training.lmloss.ipynb #8483a9c7
 class _FusedHead(torch.autograd.Function):
     "Cross entropy of a linear head in chunks, gradients computed on the way forward."
 
@@ -44,14 +49,13 @@ class _FusedHead(torch.autograd.Function):
         loss, (to_hidden, to_weight, to_bias) = hidden.new_zeros((), dtype=torch.float32), ctx.needs_input_grad[:3]
         cast, shift = weight.detach().to(dtype), None if bias is None else bias.detach().to(dtype)
         grads = [torch.empty_like(hidden) if to_hidden else None, None, None]
-        for part in _chunks(len(targets), len(weight)):
-            states = hidden[part].to(dtype)
-            nats, slopes = _soften(F.linear(states, cast, shift), targets[part], smoothing)
-            loss += nats
-            if to_bias: grads[2] = slopes.sum(0) if grads[2] is None else grads[2].add_(slopes.sum(0))
-            slopes = slopes.to(dtype)
+        for part in _chunks(len(targets), len(weight), _BUFFER // dtype.itemsize):
+            states, right = hidden[part].to(dtype), targets[part]
+            slopes = F.linear(states, cast, shift)  # logits until they are softened
+            for piece in _chunks(len(right), len(weight), _PIECE): loss += _soften(slopes[piece], right[piece], smoothing)
             if to_hidden: grads[0][part] = slopes @ cast
-            if to_weight: grads[1] = (slopes.T @ states).float() if grads[1] is None else grads[1].add_(slopes.T @ states)
+            if to_weight: grads[1] = _added(grads[1], slopes.T @ states)
+            if to_bias: grads[2] = _added(grads[2], slopes.sum(0, dtype=torch.float32))
         ctx.grads, ctx.scale, ctx.types = grads, scale, (hidden.dtype, weight.dtype, None if bias is None else bias.dtype)
         return loss * scale
 
@@ -121,7 +125,7 @@ def _next(labels: Tensor, length: int) -> Tensor:
     labels = F.pad(labels, (length - labels.shape[1], 1), value=-100)
     return labels[:, 1:]
 
-# %% ../../nbs/40_training.lmloss.ipynb #5e7f0729
+# %% ../../nbs/40_training.lmloss.ipynb #8b741aa4
 def _plain(head: nn.Module) -> bool:
     "Whether calling the head is a matrix product and nothing else."
     return type(head) is nn.Linear and "forward" not in head.__dict__ and not head._forward_hooks and not head._forward_pre_hooks
@@ -136,7 +140,7 @@ def _sum_of(body: _Body, states: Tensor, targets: Tensor, smoothing: float) -> T
     def one(states, targets): return F.cross_entropy(_logits(body, states), targets, reduction="sum", label_smoothing=smoothing)
     run = (lambda *a: checkpoint(one, *a, use_reentrant=False)) if torch.is_grad_enabled() else one
     vocabulary = body.head.out_features if hasattr(body.head, "out_features") else 2**16
-    return sum(run(states[part], targets[part]) for part in _chunks(len(targets), vocabulary))
+    return sum(run(states[part], targets[part]) for part in _chunks(len(targets), vocabulary, CHUNK_LOGITS))
 
 def answer_loss(
     model,  # a causal language model of transformers, or one wrapped by peft
@@ -157,7 +161,7 @@ def answer_loss(
     if body.shape or not _plain(body.head): return _sum_of(body, states, targets, label_smoothing) / count if len(targets) else 0.0 * states.sum()
     return _FusedHead.apply(states, body.head.weight, body.head.bias, targets, label_smoothing, 1 / count, body.autocast or states.dtype)
 
-# %% ../../nbs/40_training.lmloss.ipynb #be756856
+# %% ../../nbs/40_training.lmloss.ipynb #b87fd55e
 def token_losses(
     model,  # a causal language model of transformers, or one wrapped by peft
     inputs: dict,  # what its forward takes, without labels
@@ -174,7 +178,7 @@ def token_losses(
             places = targets != -100
             wanted, states = targets[places], output[places]
             vocabulary = len(body.head.weight) if body and hasattr(body.head, "weight") else 2**16
-            found = [F.cross_entropy(_logits(body, states[part]) if body else states[part].float(), wanted[part], reduction="none") for part in _chunks(len(wanted), vocabulary)]
+            found = [F.cross_entropy(_logits(body, states[part]) if body else states[part].float(), wanted[part], reduction="none") for part in _chunks(len(wanted), vocabulary, CHUNK_LOGITS)]
     finally: model.train(was)
     losses = torch.full(targets.shape, torch.nan, device=output.device).masked_scatter(places, torch.cat(found))
     return F.pad(losses, (1, 0), value=torch.nan)[:, -labels.shape[1] - 1 : -1]
