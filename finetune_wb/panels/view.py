@@ -13,16 +13,22 @@ from pathlib import Path
 import anywidget
 import traitlets
 
-# %% ../../nbs/70_panels.view.ipynb #93c83f54
+# %% ../../nbs/70_panels.view.ipynb #52326ec4
 _STATIC = Path(str(files("finetune_wb"))) / "static"
+
+def _whole(name: str, there: set[str]) -> str:
+    "A module with what it imports from its neighbours in it, each once."
+    def neighbour(found) -> str:
+        if found[1] in there: return ""
+        there.add(found[1])
+        return _whole(f"{found[1]}.js", there).replace("export ", "")
+    return re.sub(r'^import \{.*\} from "\./(\w+)\.js";$', neighbour, (_STATIC / name).read_text(encoding="utf-8"), flags=re.MULTILINE)
 
 def script(
     name: str,  # of a file in static/
 ) -> str:
-    "A panel's module in one piece, as a widget sends it: what it imports from dom.js stands in it."
-    shared = (_STATIC / "dom.js").read_text(encoding="utf-8").replace("export ", "")
-    own = (_STATIC / name).read_text(encoding="utf-8")
-    return re.sub(r'^import \{.*\} from "\./dom\.js";$', lambda _: shared, own, count=1, flags=re.MULTILINE)
+    "A panel's module in one piece, as a widget sends it: what it imports from dom.js and words.js stands in it."
+    return _whole(name, set())
 
 def style(
     *names: str,  # of files in static/

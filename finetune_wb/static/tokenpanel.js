@@ -2,49 +2,11 @@
 // Above the line "The view" are pure functions, tested under node (tests/js/tokenpanel.test.mjs); below it is the page.
 
 import { h, mark, say, show } from "./dom.js";
+import { clamp, codeLine, finite, formatCount, formatShare, list, options, plural, spoken, visible } from "./words.js";
 
 // ---- Words -------------------------------------------------------------------------------------------------------------------
 
-const finite = Number.isFinite;
-const clamp = (value, lo, hi) => Math.min(hi, Math.max(lo, value));
-
-/** A whole number with its thousands apart: 12,400. */
-export const formatCount = value => (finite(value) ? Math.round(value).toLocaleString("en-US") : "–");
-
-/** A share as 4 %, 0.4 % or < 0.1 %. */
-export function formatShare(value) {
-  if (!finite(value)) return "–";
-  const percent = value * 100;
-  return percent === 0 ? "0 %" : percent < 0.1 ? "< 0.1 %" : `${Number(percent.toPrecision(percent < 10 ? 1 : 2)) || 0} %`;
-}
-
-/** "1 row", "1,200 rows". */
-export const plural = (count, one, many = `${one}s`) => `${formatCount(count)} ${count === 1 ? one : many}`;
-
-const HIDDEN = /[\p{C}\p{Zl}\p{Zp}]|(?! )\p{Zs}/u;  // acts on what is around it, or can't be told from nothing
-const escape = letter => {
-  const code = letter.codePointAt(0), named = { 9: "\\t", 13: "\\r" }[code];
-  return named ?? (code < 256 ? `\\x${code.toString(16).padStart(2, "0")}` : code < 65536 ? `\\u${code.toString(16).padStart(4, "0")}` : `\\U${code.toString(16).padStart(8, "0")}`);
-};
-
-/**
- * A token's text in pieces [kind, text]: "text" as it is, "line" for a line break, "space" for spaces that stand alone,
- * "escape" for what can't be seen or would act on its surroundings (written as Python writes it), "part" for a token that only begins a character.
- */
-export function visible(text) {
-  if (text === "") return [["part", "…"]];
-  if (/^ +$/.test(text)) return [["space", "·".repeat(text.length)]];
-  const pieces = [];
-  for (const letter of text) {
-    const kind = letter === "\n" ? "line" : HIDDEN.test(letter) ? "escape" : "text";
-    const shown = kind === "line" ? "⏎" : kind === "escape" ? escape(letter) : letter;
-    if (pieces.length && kind === "text" && pieces.at(-1)[0] === "text") pieces.at(-1)[1] += shown; else pieces.push([kind, shown]);
-  }
-  return pieces;
-}
-
-/** The same as one string, for labels. */
-export const spoken = text => visible(text).map(([, shown]) => shown).join("");
+export { formatCount, formatShare, plural, spoken, visible };
 
 export const STATES = { t: "trained", c: "context", x: "cut" };
 const TOP = 6;  // nats: a token as good as unknown, 1 in 400; the colours of tokens.css end there too
@@ -138,22 +100,6 @@ const SPLITS = { train: "Train", valid: "Valid" };
 const ORDERS = { worst: "Worst first", loss: "Highest loss first", longest: "Longest first", data: "As in the data" };
 const MODES = { text: ["Text", "words in the data"], token: ["Token", "a token, its piece, or #id"], row: ["Row", "a number, or part of a name"] };
 const KEYS = { ArrowRight: 1, ArrowLeft: -1, Home: -Infinity, End: Infinity };
-
-/** Rebuilds only those children whose rows have changed. */
-function list(parent, rows, build) {
-  const held = new Map(Array.from(parent.children, child => [child.ftwbKey, child]));
-  const wanted = rows.map((row, i) => {
-    const key = JSON.stringify([i, row]), child = held.get(key) ?? build(row, i);
-    child.ftwbKey = key;
-    return child;
-  });
-  if (wanted.length !== parent.children.length || wanted.some((child, i) => parent.children[i] !== child)) parent.replaceChildren(...wanted);
-}
-
-function options(select, choices, value) {
-  list(select, choices, ([name, text]) => h("option", { value: name }, text));
-  if (select.value !== value) select.value = value;
-}
 
 function newPanel(model, signal) {
   const id = `ftwb-${Math.random().toString(36).slice(2)}`;
@@ -335,18 +281,6 @@ function paintOptions(panel) {
   show(made.lines, panel.code);
   const lines = changed ? [["Overrides", state.code.overrides.join("\n")], ["Cell", state.code.cell], ["Command", state.code.line]] : [];
   list(made.lines, lines.length ? lines : [["", "Nothing was changed yet."]], ([name, text]) => codeLine(panel, name, text));
-}
-
-function codeLine(panel, name, text) {
-  if (!name) return h("p", { class: "ftwb-soft" }, text);
-  const code = h("code", {}, spoken(text).replaceAll("⏎", "\n"));
-  const copy = panel.button("Copy", async () => {
-    try { await navigator.clipboard.writeText(text); say(copy, "Copied"); }
-    catch { getSelection().selectAllChildren(code); say(copy, "Selected: press Ctrl+C"); }
-    clearTimeout(panel.copied);
-    panel.copied = setTimeout(() => say(copy, "Copy"), 2500);
-  });
-  return h("div", { class: "ftwb-command" }, h("span", { class: "ftwb-soft" }, name), code, copy);
 }
 
 function paintFindings(panel) {
