@@ -19,7 +19,7 @@ from pydantic import BaseModel, Field, Strict, ValidationError
 from .errors import Problem, Problems, RecipeError, nearest
 from .method import METHODS, FullSpec, MethodSpec, Names, Section, why_not
 
-# %% ../nbs/01_recipe.ipynb #5f075a5e
+# %% ../nbs/01_recipe.ipynb #1d727f93
 class ModelSpec(Section):
     "Which pre-trained model to start from."
     id: str = Field("minilm", min_length=1, description="A name from the catalogue, a Hugging Face hub id, or a local folder.")
@@ -51,9 +51,15 @@ class DataSpec(Section):
     valid_fraction: float = Field(0.1, gt=0, lt=1, description="Share of rows for validation when the source has no valid split.")
     test_fraction: float = Field(0.2, gt=0, lt=1, description="Share of rows for the test split when the source has none.")
     max_rows: int | None = Field(None, ge=10, description="Keep at most this many rows (stratified, seeded) before splitting; null keeps all.")
-    seed: int = Field(0, ge=0, description="Seed of the split and of max_rows; apart from train.seed, so that reruns share a split.")
+    split: Literal["stratified", "time"] = Field("stratified", description="How rows are split where the source has no splits: stratified (by chance, each class in proportion) or time (the newest rows in test, the next in valid). Near copies are never on two sides.")
+    group: str | None = Field(None, description="A column whose equal values stay on one side of the split (customer, document, thread); null keeps only copies together.")
+    time: str | None = Field(None, description="The column that says how old a row is, dates or numbers; split=time cuts by it.")
+    folds: int | None = Field(None, ge=2, description="Deal train and valid into this many folds, for a cross-validation of as many runs; test stays as it is. Null keeps the one valid split.")
+    fold: int | None = Field(None, ge=1, description="Which of the folds is valid in this run, from 1.")
+    seed: int = Field(0, ge=0, description="Seed of split, folds and max_rows; apart from train.seed, so that reruns share a split.")
+    fingerprint: str | None = Field(None, min_length=12, max_length=64, pattern="^[0-9a-f]+$", description="What the rows' fingerprint must begin with, as `ftwb data` shows it; other rows are refused. Null takes the source as it is.")
 
-# %% ../nbs/01_recipe.ipynb #5624f798
+# %% ../nbs/01_recipe.ipynb #a820df33
 class TrainSpec(Section):
     "How training proceeds; the names are those of transformers.TrainingArguments where it has them."
     learning_rate: float | None = Field(None, gt=0, lt=1, description="Peak learning rate; null takes the method's default for the task.")
@@ -79,7 +85,7 @@ class TrainSpec(Section):
     save_total_limit: int = Field(2, ge=1, description="Checkpoints kept while training; the newest and the best one are never removed.")
     logging_steps: int = Field(10, ge=1, description="Optimizer steps between two metric events; the first comes at step 1.")
     gradient_checkpointing: bool = Field(False, description="Compute activations again in the backward pass instead of keeping them: less memory, about a third more time. Not read by classification.")
-    compile: bool = Field(False, description="Compile each layer with torch.compile: a wait at the start, then faster steps. Needs a C++ compiler on a CPU. Not read by classification.")
+    compile: bool | None = Field(None, description="Compile each layer with torch.compile: half a minute at the start, then faster steps. Needs a C++ compiler on a CPU. Null does it on a CPU where the job is long enough to win it back. Not read by classification.")
     bf16: bool | None = Field(None, description="bfloat16 autocast; null measures once whether it is faster on this machine.")
     threads: int | None = Field(None, ge=1, description="CPU threads; null takes every core this process may use.")
     seed: int = Field(0, ge=0, description="Seed of head, dropout and batch order.")
@@ -272,11 +278,11 @@ def describe() -> list[tuple[str, str, str, str]]:
         if not sections: rows.append((name, _type_name(field.annotation), _scalar(default), field.description or ""))
     return rows
 
-# %% ../nbs/01_recipe.ipynb #2de7e521
+# %% ../nbs/01_recipe.ipynb #828f9b58
 _GENERATIVE = {"train.metric_for_best_model": (None, "loss")}
 _TAKES = {  # task → field → the values it takes; a field that is not named takes any
     "classification": {"train.loss_on": ("auto",), "train.batching": ("auto", "grouped"), "train.neftune_noise_alpha": (None,), "train.gradient_checkpointing": (False,),
-                       "train.compile": (False,), "model.chat_template": (None,)},
+                       "train.compile": (None, False), "model.chat_template": (None,)},
     "completion": {**_GENERATIVE, "train.loss_on": ("auto", "all"), "model.chat_template": (None,)},
     "preference": {**_GENERATIVE, "train.metric_for_best_model": (None, "loss", "accuracy"), "train.loss_on": ("auto", "completion"), "train.batching": ("auto", "grouped"), "train.label_smoothing_factor": (0.0,), "train.neftune_noise_alpha": (None,)},
     "chat": _GENERATIVE, "instruction": _GENERATIVE}

@@ -6,7 +6,7 @@
 __all__ = ['REFERENCE', 'Pairs', 'reference_of', 'save_reference', 'load_reference', 'pair_collator', 'PreferenceTrainer',
            'preference_trainer']
 
-# %% ../../nbs/43_training.preference.ipynb #7daf6a82
+# %% ../../nbs/43_training.preference.ipynb #eef657ea
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import cached_property
@@ -21,6 +21,7 @@ from trl import DPOConfig, DPOTrainer
 from ..recipe import TrainSpec
 from .checkpoints import commit
 from .collate import collator
+from .compiled import compile_layers
 from .encode import token_batches
 from .lmloss import token_losses
 from .tokens import TokenRows
@@ -140,7 +141,7 @@ class PreferenceTrainer(WritingTrainer, DPOTrainer):
         self._metrics["train"].clear()  # means over batches of any size, of which a run that was taken up again has lost some
         super().log(logs, start_time)
 
-# %% ../../nbs/43_training.preference.ipynb #b893aade
+# %% ../../nbs/43_training.preference.ipynb #d5af4e7f
 def preference_trainer(
     model,  # with requires_grad set
     tokenizer,  # with the template in use
@@ -155,4 +156,5 @@ def preference_trainer(
     config = DPOConfig(**given, beta=spec.beta, max_length=None, precompute_ref_log_probs=True, disable_dropout=False)
     trainer = PreferenceTrainer(model, train_pairs, valid_pairs, args=config, processing_class=tokenizer, data_collator=pair_collator(tokenizer), callbacks=[callback])
     trainer.writer = tokenizer
+    if spec.compile: compile_layers(model)
     return wired(trainer, spec, callback)

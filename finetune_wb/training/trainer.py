@@ -277,7 +277,7 @@ class ClassifierTrainer(BudgetTrainer):
         self.live.run.log.write("sample", step=self.step, rows=shown)
         return f"{len(shown)} rows at step {self.step}"
 
-# %% ../../nbs/42_training.trainer.ipynb #f407c746
+# %% ../../nbs/42_training.trainer.ipynb #7dab1edc
 SHOWN, SHOWN_TOKENS = 3, 48  # rows of a sample, and new tokens of each at most
 
 class WritingTrainer(BudgetTrainer):
@@ -299,7 +299,8 @@ class WritingTrainer(BudgetTrainer):
         chosen = sorted({round(i * (len(rows) - 1) / (SHOWN - 1)) for i in range(SHOWN)}) if len(rows) else []
         if not chosen: return "no rows to show"
         prompts = [prompt_of(self.writer, rows[i]) for i in chosen]
-        written = generate(self.model, self.writer, prompts, SHOWN_TOKENS, bf16=self.args.bf16, tick=self.live.beat)
+        with torch.compiler.set_stance("force_eager"):  # what is compiled is compiled for training, and would be anew for a cache that grows
+            written = generate(self.model, self.writer, prompts, SHOWN_TOKENS, bf16=self.args.bf16, tick=self.live.beat)
         self.live.run.log.write("sample", step=self.step, rows=[{"prompt": p[-400:], "expected": answer_of(rows[i])[:400], "written": w.text[:400], "ended": w.stopped} for p, i, w in zip(prompts, chosen, written)])
         return f"{len(chosen)} rows at step {self.step}"
 
