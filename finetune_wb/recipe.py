@@ -57,6 +57,8 @@ class DataSpec(Section):
     folds: int | None = Field(None, ge=2, description="Deal train and valid into this many folds, for a cross-validation of as many runs; test stays as it is. Null keeps the one valid split.")
     fold: int | None = Field(None, ge=1, description="Which of the folds is valid in this run, from 1.")
     seed: int = Field(0, ge=0, description="Seed of split, folds and max_rows; apart from train.seed, so that reruns share a split.")
+    policy: dict[str, str] = Field(default_factory=dict, description="What becomes of what `inspect` finds in the rows, by kind (copies, leak, label_error, personal_data, …): report, fail, allow, or a cure (drop, relabel, redact, pseudonymise, edit, move). Empty does not look.")
+    ledger: str | None = Field(None, description="A file of changes to rows (the data panel and `Ledger.save` write it) that are made again after loading.")
     fingerprint: str | None = Field(None, min_length=12, max_length=64, pattern="^[0-9a-f]+$", description="What the rows' fingerprint must begin with, as `ftwb data` shows it; other rows are refused. Null takes the source as it is.")
 
 # %% ../nbs/01_recipe.ipynb #a820df33

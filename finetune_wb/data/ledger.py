@@ -5,12 +5,12 @@
 # %% auto #0
 __all__ = ['Entry', 'Ledger', 'load_ledger', 'apply', 'replay']
 
-# %% ../../nbs/16_data.ledger.ipynb #2d4d185c
+# %% ../../nbs/16_data.ledger.ipynb #6ade7ea1
 import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from .findings import FIELDS, Change, Rows, rows_of
@@ -19,7 +19,7 @@ from .turns import read_turns
 from ..errors import DataError, Problem, Problems, nearest, plain, shown
 from ..run import write_json
 
-# %% ../../nbs/16_data.ledger.ipynb #74ab6af5
+# %% ../../nbs/16_data.ledger.ipynb #68954fb0
 @dataclass(frozen=True)
 class Entry:
     "One change that was made."
@@ -35,6 +35,7 @@ class Ledger:
     source: str = ""  # where the rows come from
     fingerprint: str = ""  # of the rows as they come from there
     split_fingerprint: str = ""  # of their split
+    policy: dict[str, str] = field(default_factory=dict)  # what was applied to them, kind → cure; empty where nothing was
 
     def __len__(self) -> int: return len(self.entries)
 
@@ -59,7 +60,7 @@ class Ledger:
         rows = [f"| {shown(why)} | {action} | {count:,} |" for (why, action), count in sorted(self.counts().items())]
         return "\n".join(["| why | action | rows |", "|-|-|-|", *(rows or ["| | none | 0 |"])])
 
-# %% ../../nbs/16_data.ledger.ipynb #fd92204a
+# %% ../../nbs/16_data.ledger.ipynb #95c26a17
 def load_ledger(
     path: Path | str,
 ) -> Ledger:
@@ -74,7 +75,7 @@ def load_ledger(
         except DataError as error: problems.add(error.problems[0].what, error.problems[0].fix, file=str(path), row=number, value=error.problems[0].value)
         except (KeyError, TypeError) as error: problems.add(f"is no change with its reason and hashes ({error})", fix, file=str(path), row=number)
     problems.check()
-    return Ledger(tuple(entries), *(str(told.get(name, "")) for name in ("source", "fingerprint", "split_fingerprint")))
+    return Ledger(tuple(entries), *(str(told.get(name, "")) for name in ("source", "fingerprint", "split_fingerprint")), {str(k): str(v) for k, v in dict(told.get("policy") or {}).items()})
 
 # %% ../../nbs/16_data.ledger.ipynb #2e762318
 def _hash(value: object) -> str: return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
@@ -105,7 +106,7 @@ def _located(rows: Rows, changes: list[Change], problems: Problems) -> list[tupl
         found.append((places[change.row], change))
     return found
 
-# %% ../../nbs/16_data.ledger.ipynb #d10e7942
+# %% ../../nbs/16_data.ledger.ipynb #83eb8917
 def _check_values(found: list[tuple[int, Change]], problems: Problems) -> None:
     "Texts and turns that nothing could be learnt from."
     for _, change in found:
@@ -115,7 +116,7 @@ def _check_values(found: list[tuple[int, Change]], problems: Problems) -> None:
 
 def _changed(rows: Rows, found: list[tuple[int, Change]]) -> dict:
     "Split → its frame after the changes."
-    frame, split, dropped = rows.frame.copy(), rows.split.copy(), []
+    frame, split, dropped = rows.frame.assign(origin=list(rows.ids)), rows.split.copy(), []  # an id that was made unique stays what it is
     for place, change in found:
         if change.action == "drop": dropped.append(place)
         elif change.action == "move": split[place] = change.value
@@ -138,7 +139,7 @@ def apply(
     _check_values(found, problems)
     problems.check()
     if not found: return dataset
-    before = dataset.ledger or Ledger((), dataset.source, dataset.fingerprint, dataset.split_fingerprint)
+    before = Ledger((), dataset.source, dataset.fingerprint, dataset.split_fingerprint) if dataset.ledger is None else dataset.ledger
     entries = tuple(Entry(change, why, _hash(_now(rows, place, change)), "" if change.action == "drop" else _hash(change.value)) for place, change in found)
     return _rebuilt(dataset, _changed(rows, found), replace(before, entries=(*before.entries, *entries)))
 
