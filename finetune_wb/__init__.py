@@ -19,12 +19,12 @@ __version__ = "0.1.0"
 
 _home = {  # public name -> the module that defines it
     "Recipe": "recipe", "load_recipe": "recipe", "override": "recipe", "to_yaml": "recipe", "describe": "recipe",
-    "Dataset": "data.split", "load_data": "data.load", "summary": "data.inspect",
+    "Dataset": "data.split", "folds": "data.split", "load_data": "data.load", "summary": "data.inspect",
     "load_examples": "training.examples", "preflight": "training.examples", "tokens": "training.tokenview",
     "Run": "run", "open_run": "run", "runs": "run",
     "estimate": "training.memory", "prove": "training.prove",
     "train": "training.train", "launch": "training.launch", "attach": "training.launch", "resume": "training.launch", "clone": "training.launch", "request": "control",
-    "monitor": "panels.monitor", "RunMonitor": "panels.monitor", "TokenPanel": "panels.tokens", "wait": "follow",
+    "monitor": "panels.monitor", "RunMonitor": "panels.monitor", "TokenPanel": "panels.tokens", "DataPanel": "panels.data", "wait": "follow",
     "Talk": "evaluation.talk", "Playground": "panels.playground",
     "evaluate": "evaluation.evaluate", "write_report": "evaluation.report", "merge": "export.merge",
     "WorkbenchError": "errors",

@@ -5,12 +5,13 @@
 # %% auto #0
 __all__ = ['find_columns', 'to_rows', 'check_labels']
 
-# %% ../../nbs/11_data.columns.ipynb #6c2d164f
+# %% ../../nbs/11_data.columns.ipynb #a44f18f3
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
+from .extra import with_extra
 from .files import LABEL_NAMES, TEXT_NAMES, normal_name
 from .table import Table
 from ..errors import DataError, Problem, Problems, nearest, plain, shown
@@ -98,7 +99,7 @@ def _one_of(table: Table, role: str, candidates: list[str], problems: Problems) 
     what = f"several columns could be the {role}: {examples}" if candidates else f"no column looks like the {role}: {examples}"
     problems.add(what, f"Say which: data.{role}={plain(listed[0])}.", file=table.file, field=f"data.{role}")
 
-# %% ../../nbs/11_data.columns.ipynb #cb72f0a7
+# %% ../../nbs/11_data.columns.ipynb #01302207
 _VISIBLE = re.compile(r"[^\s\x00-\x1f\x7f\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u2064\ufeff]")
 _KINDS = {str: "text", bool: "true/false", int: "a whole number", float: "a fraction", list: "a list", tuple: "a list", dict: "an object", bytes: "raw bytes"}
 
@@ -106,7 +107,7 @@ def _kind(value: object) -> str | None:
     "What a value is, in words; `None` for a missing one."
     if isinstance(value, str): return "text" if _VISIBLE.search(value) else None
     if value is None or isinstance(value, float) and value != value: return None
-    return _KINDS.get(type(value), type(value).__name__)
+    return "a list" if hasattr(value, "ndim") else _KINDS.get(type(value), type(value).__name__)
 
 def _why_missing(value: object) -> str:
     if isinstance(value, str): return "holds nothing visible" if value else "is empty"
@@ -171,14 +172,15 @@ def _check_surrogates(table: Table, columns: dict[str, tuple[list, list]], probl
                     problems.add("holds a lone surrogate, half a character", "Write the character whole, or delete it.",
                         **table.place(i), field=name, value=value)
 
-# %% ../../nbs/11_data.columns.ipynb #7f4ffbbc
+# %% ../../nbs/11_data.columns.ipynb #a45bd939
 def to_rows(
     table: Table,  # what a reader returned
     text: str,  # name of the text column
     label: str,  # name of the label column
     bad_rows: str = "error",  # "drop" leaves out rows without text or label and counts them
-):  # (pandas DataFrame with columns text, label, origin; notes)
-    "The rows of a table as text, label and origin (`file:line`)."
+    beside: Collection[str] = (),  # columns that travel along even where they are read
+):  # (pandas DataFrame with columns text, label, origin, extra:…; notes)
+    "The rows of a table as text, label and origin (`file:line`), and its further columns."
     import pandas as pd
     problems = Problems(DataError)
     columns = {name: (values, [_kind(value) for value in values]) for name in (text, label) for values in [table.column(name)]}
@@ -189,7 +191,8 @@ def to_rows(
     problems.check()
     keep = [i for i in range(len(table.rows)) if i not in left_out]
     texts, origins = columns[text][0], table.origins()
-    return pd.DataFrame({"text": [texts[i] for i in keep], "label": [labels[i] for i in keep], "origin": [origins[i] for i in keep]}), notes
+    rows = pd.DataFrame({"text": [texts[i] for i in keep], "label": [labels[i] for i in keep], "origin": [origins[i] for i in keep]})
+    return with_extra(rows, table, (text, label), keep, beside), notes
 
 # %% ../../nbs/11_data.columns.ipynb #c754959b
 def _folded(name: str) -> str:

@@ -140,7 +140,7 @@ def _csv(text: str, file: str, delimiter: str | None) -> Table:
     problems.check()
     return table
 
-# %% ../../nbs/10_data.files.ipynb #583c47ec
+# %% ../../nbs/10_data.files.ipynb #0c4dc81b
 def from_arrow(
     table,  # pyarrow.Table
     file: str,  # how messages call the source
@@ -157,6 +157,7 @@ def from_arrow(
     return Table(tuple(columns), list(zip(*columns.values())), list(range(1, table.num_rows + 1)), file, "row", notes)
 
 def _values(column, name: str, file: str) -> list:
+    if _numeric(column.type): return column.to_numpy(zero_copy_only=False).tolist()  # arrays: an embedding as Python's numbers takes eight times the memory
     try: return column.to_pylist()
     except (ValueError, OverflowError):
         for row, value in enumerate(column, 1):
@@ -165,6 +166,12 @@ def _values(column, name: str, file: str) -> list:
                 what = f"the value cannot be read: {plain(str(error))[:100]}"
                 raise DataError(Problem(what, "Write the file again from clean values.", file=file, row=row, field=name)) from None
         raise
+
+def _numeric(kind) -> bool:
+    "Whether cells of this type are lists of numbers."
+    from pyarrow import types
+    if not (types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)): return False
+    return types.is_integer(kind.value_type) or types.is_floating(kind.value_type)
 
 def _stored_names(metadata: dict[bytes, bytes]) -> dict[str, list[str]]:
     try: features = json.loads(metadata.get(b"huggingface", b"{}")).get("info", {}).get("features", {})
@@ -193,7 +200,7 @@ def _arrow(data: bytes, file: str) -> Table:
     if not table.num_rows: raise DataError(Problem("the file holds no rows", "Give another file.", file=file))
     return from_arrow(table, file)
 
-# %% ../../nbs/10_data.files.ipynb #25ed472f
+# %% ../../nbs/10_data.files.ipynb #1c245c3a
 FORMATS = {".csv": "csv", ".tsv": "csv", ".jsonl": "json", ".ndjson": "json", ".json": "json", ".parquet": "arrow",
     ".arrow": "arrow", ".feather": "arrow", ".ipc": "arrow"}
 
@@ -220,9 +227,11 @@ def _bytes(path: Path, file: str) -> bytes:
     if path.is_dir(): raise DataError(Problem("is a folder, not a file",
         "Give a file in it, or use the folder as data.source.", file=file))
     if not path.is_file(): raise DataError(Problem("is not a regular file", "Give a file on disk.", file=file))
-    try: data = path.read_bytes()
+    try: before, data, after = path.stat(), path.read_bytes(), path.stat()
     except OSError as error: raise DataError(Problem(f"cannot be read: {error.strerror}",
         "Check the file's permissions.", file=file)) from None
+    if (before.st_mtime_ns, before.st_size, len(data)) != (after.st_mtime_ns, after.st_size, after.st_size):
+        raise DataError(Problem("the file changed while it was read", "Wait until it is written, then load it again.", file=file))
     if not data: raise DataError(Problem("the file is empty (0 bytes)",
         "It was probably never written, or the download failed: fetch it again.", file=file))
     return data

@@ -5,21 +5,22 @@
 # %% auto #0
 __all__ = ['keep_rows', 'kept_rows']
 
-# %% ../../nbs/16_data.kept.ipynb #478791bc
+# %% ../../nbs/16_data.kept.ipynb #1db01a2f
 import hashlib
 import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .extra import EXTRA
 from .split import SPLITS, Dataset
 from ..errors import DataError, Problem
 from ..run import read_json, write_json
 
 if TYPE_CHECKING: from pandas import DataFrame
 
-# %% ../../nbs/16_data.kept.ipynb #e0378769
-_FACTS = ("label_names", "fingerprint", "split_fingerprint", "notes", "source", "task")
+# %% ../../nbs/16_data.kept.ipynb #d00c8d86
+_FACTS = ("label_names", "fingerprint", "split_fingerprint", "notes", "source", "task", "group", "time")
 _NESTED = ("messages", "chosen", "rejected", "tools")  # columns that hold lists
 
 def _each(frame: "DataFrame", change) -> "DataFrame":
@@ -38,15 +39,24 @@ def keep_rows(
     with rows.open("rb") as file: os.fsync(file.fileno())
     write_json(folder / "data.json", {name: getattr(dataset, name) for name in _FACTS} | {"sha256": hashlib.sha256(rows.read_bytes()).hexdigest()})
 
+def _frame(rows: Path) -> "DataFrame":
+    "What `rows.parquet` holds; cells of further columns are Python's own values."
+    import pandas as pd
+    from pyarrow import parquet
+    names = parquet.read_schema(rows).names
+    frame, extra = pd.read_parquet(rows, columns=[name for name in names if not name.startswith(EXTRA)]), [name for name in names if name.startswith(EXTRA)]
+    if not extra: return frame
+    further = parquet.read_table(rows, columns=extra)
+    return pd.concat([frame, pd.DataFrame({name: further.column(name).to_pylist() for name in extra}, dtype=object)], axis=1)
+
 def kept_rows(
     folder: Path,  # of the run
 ) -> Dataset | None:
     "The dataset that `keep_rows` wrote, `None` where it wrote none. Raises `DataError` where the rows are not those any more."
-    import pandas as pd
     facts, rows = read_json(folder / "data.json"), folder / "rows.parquet"
     if facts is None: return None
     if not rows.exists() or hashlib.sha256(rows.read_bytes()).hexdigest() != facts.pop("sha256"):
         raise DataError(Problem("the rows that were kept when this run was made are gone or were changed", "Bring the file back, or train again.", file=str(rows)))
-    frame = _each(pd.read_parquet(rows), json.loads)
+    frame = _each(_frame(rows), json.loads)
     parts = {split: frame[frame["split"] == split].drop(columns="split").reset_index(drop=True) for split in SPLITS}
     return Dataset(**parts, **{name: tuple(value) if isinstance(value, list) else value for name, value in facts.items()})

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['load_data']
 
-# %% ../../nbs/14_data.load.ipynb #01ac531d
+# %% ../../nbs/14_data.load.ipynb #2a444c48
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -16,9 +16,9 @@ from pathlib import Path
 from .columns import check_labels, find_columns, to_rows
 from .files import FORMATS, SPLITS, from_arrow, read_file, split_files
 from .shapes import check_fields, choose_task, find_shape, normalise
-from .split import Dataset, build_dataset
+from .split import Dataset, build_dataset, fold
 from .table import Table
-from ..errors import DataError, Problem, nearest, plain, shown
+from ..errors import DataError, Problem, Problems, nearest, plain, shown
 from ..recipe import DataSpec, Recipe
 
 # %% ../../nbs/14_data.load.ipynb #017698ce
@@ -229,18 +229,18 @@ def _tables(source: object, spec: DataSpec) -> tuple[dict[str, list[Table]], str
     parts = {split: [(part, named(split, part))] for split, part in splits.items()}
     return _together(parts, spec), ", ".join(f"{split}={things[0][1]}" for split, things in parts.items()), notes
 
-# %% ../../nbs/14_data.load.ipynb #2423cf4e
+# %% ../../nbs/14_data.load.ipynb #0ba52857
 def _reader(table: Table, spec: DataSpec, task: str):
     "The task, the columns that every part needs, what turns a part into rows and notes, and how the columns were read."
-    settled = choose_task(table, spec, task)
+    settled, beside = choose_task(table, spec, task), (spec.group, spec.time)
     if settled != "classification":
         shape = find_shape(table, spec, settled)
         needed = [column for part, column in shape.columns.items() if part not in ("system", "tools", "input")]
-        return settled, needed, lambda part: normalise(part, shape, spec.bad_rows), (shape.said(table),)
+        return settled, needed, lambda part: normalise(part, shape, spec.bad_rows, beside), (shape.said(table),)
     check_fields(table, spec, settled)
     try: _, text, label = find_columns(table, spec)
     except DataError as error: raise _or_plain_text(error, table, spec, task) from None
-    return settled, (text, label), lambda part: to_rows(part, text, label, spec.bad_rows), ()
+    return settled, (text, label), lambda part: to_rows(part, text, label, spec.bad_rows, beside), ()
 
 def _or_plain_text(error: DataError, table: Table, spec: DataSpec, task: str) -> DataError:
     "The same, with the other way out where the table may be plain text."
@@ -250,7 +250,7 @@ def _or_plain_text(error: DataError, table: Table, spec: DataSpec, task: str) ->
     other = Problem(f"the column {shown(column)} could also be plain text to be learnt as it stands", "For that, say task=completion.", file=table.file, field="task")
     return DataError(*error.problems, other, more=error.more)
 
-# %% ../../nbs/14_data.load.ipynb #c16bb270
+# %% ../../nbs/14_data.load.ipynb #5196cb9a
 def _rows(tables: dict[str, list[Table]], spec: DataSpec, name: str, task: str):
     "The task, split → DataFrame of its rows, and the notes of every step."
     import pandas as pd
@@ -268,7 +268,7 @@ def _rows(tables: dict[str, list[Table]], spec: DataSpec, name: str, task: str):
         if split in ("train", "all"): raise _nothing_left(name, task)
         del frames[split]
         notes.append(f"{name}: the {split} split was left out, because none of its rows is complete.")
-    if task == "classification": notes += check_labels(pd.concat(frames.values()), needed[1], name)
+    if task == "classification": notes += check_labels(pd.concat([rows[["text", "label", "origin"]] for rows in frames.values()]), needed[1], name)
     return task, frames, tuple(notes)
 
 def _nothing_left(name: str, task: str) -> DataError:
@@ -282,7 +282,7 @@ def _with_columns(table: Table, needed: Sequence[str]) -> Table:
             file=table.file, field=column))
     return table
 
-# %% ../../nbs/14_data.load.ipynb #f2d8e289
+# %% ../../nbs/14_data.load.ipynb #2f4f5bb6
 def load_data(
     recipe: Recipe | DataSpec,  # a recipe, or its data section
     source: object = None,  # overrides the recipe's: a path, hub id, DataFrame, datasets object, list of mappings, or {split: any of these}
@@ -290,11 +290,26 @@ def load_data(
     "Train, valid and test rows from any source; every decision is among the `notes`, whatever is wrong is one `DataError`."
     spec, task = (recipe.data, recipe.task) if isinstance(recipe, Recipe) else (recipe, "auto")
     source = spec.source if source is None else source
-    if isinstance(source, str) and source.startswith("builtin:"): return _builtin(source, spec, task)
+    _check_folds(spec)
+    dataset = _builtin(source, spec, task) if isinstance(source, str) and source.startswith("builtin:") else _read(source, spec, task)
+    if spec.fingerprint and not dataset.fingerprint.startswith(spec.fingerprint):
+        raise DataError(Problem("the rows are not those that the recipe names", f"Bring them back, or look at the new ones and write data.fingerprint={dataset.fingerprint[:16]}.", file=dataset.source, field="data.fingerprint", value=spec.fingerprint))
+    return fold(dataset, spec.fold, spec.folds, spec.seed) if spec.folds else dataset
+
+def _read(source: object, spec: DataSpec, task: str) -> Dataset:
     tables, name, notes = _tables(source, spec)
     task, frames, more = _rows(tables, spec, name, task)
+    del tables  # what the rows did not take is not needed any more
     if list(frames) == ["train"]: frames = {"all": frames["train"]}  # train alone is the whole data, to be split here
     return build_dataset(frames, spec, name, (*notes, *more), task)
+
+def _check_folds(spec: DataSpec) -> None:
+    "Raises `DataError` where one fold is not asked for in full."
+    problems = Problems(DataError)
+    if spec.folds and spec.split == "time": problems.add("folds would learn from rows that are newer than those they are measured on", "Take data.split=stratified, or leave data.folds out.", field="data.folds", value=spec.folds)
+    if spec.folds and spec.fold is None: problems.add(f"one run has one fold as valid, and which of the {spec.folds} is not said", f"Say data.fold=1, and train {spec.folds} runs for all.", field="data.fold")
+    if spec.fold and spec.fold > (spec.folds or 0): problems.add(f"there are {spec.folds or 'no'} folds", "Set data.folds to how many there shall be." if spec.folds is None else "They are numbered from 1.", field="data.fold", value=spec.fold)
+    problems.check()
 
 _BUILTIN = {"builtin:docstrings": "classification", "builtin:signatures": "instruction"}  # name → the task its rows serve
 

@@ -5,10 +5,11 @@
 # %% auto #0
 __all__ = ['choose_task', 'Shape', 'check_fields', 'find_shape', 'normalise']
 
-# %% ../../nbs/11_data.shapes.ipynb #c096c8c4
-from collections.abc import Mapping
+# %% ../../nbs/11_data.shapes.ipynb #56099116
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
+from .extra import with_extra
 from .files import LABEL_NAMES, TEXT_NAMES, normal_name
 from .table import Table
 from .turns import check_turns, joined, oddities, plain_json, raw_turns, read_turns, text_problem
@@ -39,11 +40,11 @@ def _candidates(table: Table, spec: DataSpec, part: str) -> list[str]:
     if part == "prompt" and "instruction" in names: return [column for column, name in zip(found, names) if name != "input"]  # alpaca's
     return [column for column in found if normal_name(column) == "text"] or found
 
-# %% ../../nbs/11_data.shapes.ipynb #c7945c4c
+# %% ../../nbs/11_data.shapes.ipynb #064d9826
 def _holds_turns(table: Table, column: str) -> bool:
     "Whether a column with one of the looser names (`chat`, `dialog`) holds lists, or texts that begin like one."
     if normal_name(column) in ("messages", "conversations"): return True
-    first = next((value for value in table.column(column) if value is not None and value != ""), None)
+    first = next((value for value in table.column(column) if value is not None and not (isinstance(value, str) and not value)), None)
     return first.lstrip().startswith("[") if isinstance(first, str) else first is not None
 
 def _fits(table: Table, spec: DataSpec, task: str) -> bool:
@@ -240,7 +241,7 @@ def _preference(cell: dict, shape: Shape) -> tuple[dict, list[Problem], set[str]
     row = {"messages": [*(prompt[0][0] if prompt else ()), *chosen[:shared]], "chosen": chosen[shared:], "rejected": rejected[shared:]}
     return row, _check_pair(row, shape) or _complete(row, cell, shape), unread
 
-# %% ../../nbs/11_data.shapes.ipynb #014c60a8
+# %% ../../nbs/11_data.shapes.ipynb #0b6830c4
 _COLUMNS = {"chat": ("messages",), "instruction": ("messages",), "completion": ("text",), "preference": ("messages", "chosen", "rejected")}
 
 def _counted(table: Table, odd: dict[str, list[int]]) -> tuple[str, ...]:
@@ -251,20 +252,22 @@ def normalise(
     table: Table,  # what a reader returned
     shape: Shape,  # from `find_shape`; of the train split, for all splits
     bad_rows: str = "error",  # "drop" leaves out rows that nothing can be learnt from and counts them
+    beside: Collection[str] = (),  # columns that travel along even where they are read
 ):  # (pandas DataFrame, notes)
-    "The rows as `messages` (and `tools`), `messages`, `chosen` and `rejected`, or `text`; and `origin` (`file:line`)."
+    "The rows as `messages` (and `tools`), `messages`, `chosen` and `rejected`, or `text`; `origin` (`file:line`), and the further columns."
     import pandas as pd
     read = {"chat": _chat, "instruction": _instruction, "completion": _completion, "preference": _preference}[shape.task]
     places = {part: table.columns.index(column) for part, column in shape.columns.items() if column in table.columns}
-    problems, rows, odd, dropped = Problems(DataError), [], {}, {}
+    problems, rows, kept, odd, dropped = Problems(DataError), [], [], {}, {}
     for i, (values, origin) in enumerate(zip(table.rows, table.origins())):
         row, wrong, unread = read({part: values[at] for part, at in places.items()}, shape)
         for problem in wrong if bad_rows == "error" else (): problems.add(**{**vars(problem), **table.place(i)})
         if wrong: dropped.setdefault(wrong[0].what, []).append(i); continue
         rows.append({**row, "origin": origin})
+        kept.append(i)
         said = oddities([*row["messages"], *row.get("chosen", ())]) if "messages" in row else []
         for what in [*said, *(f"the key {shown(key)} in a turn, which was not read" for key in sorted(unread))]: odd.setdefault(what, []).append(i)
     problems.check()
     columns = [*_COLUMNS[shape.task], *(["tools"] if "tools" in shape.columns else []), "origin"]
     left_out = tuple(f"{note[:-1]}: left out." for note in _counted(table, {f"a fault, {what}": found for what, found in dropped.items()}))
-    return pd.DataFrame(rows, columns=columns), (*left_out, *_counted(table, odd))
+    return with_extra(pd.DataFrame(rows, columns=columns), table, shape.columns.values(), kept, beside), (*left_out, *_counted(table, odd))

@@ -22,7 +22,7 @@ from ..tasks.registry import task_for
 from .encode import Encoded, encode
 from .tokens import TokenRows
 
-# %% ../../nbs/43_training.prepare.ipynb #a8c3ac8d
+# %% ../../nbs/43_training.prepare.ipynb #c314491d
 DEFAULT_MAX_LENGTH = 256  # tokens; most texts to classify are shorter, and attention is quadratic
 SHORT_ROWS = 256  # tokens; up to here eager attention beat the fused kernels on a CPU, for encoders and for language models (benchmarks/RESULTS.md); beyond, its memory grows with the square
 
@@ -36,7 +36,7 @@ def _settings(recipe: Recipe, task, spec: TrainSpec, limit: int, lengths: np.nda
     place = device()
     return {"device": place, "bf16": bf16_is_faster() if spec.bf16 is None else spec.bf16, "threads": spec.threads or cores(),
             "attn_implementation": _attention(recipe, place, lengths), "max_length": limit, "learning_rate": None if recipe.method.name == "probe" else spec.learning_rate,
-            "tokens_per_batch": spec.tokens_per_batch, "metric_for_best_model": spec.metric_for_best_model, "dropout": spec.dropout, "compile": spec.compile}
+            "tokens_per_batch": spec.tokens_per_batch, "metric_for_best_model": spec.metric_for_best_model, "dropout": spec.dropout}
 
 # %% ../../nbs/43_training.prepare.ipynb #e2d96371
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Job:
     record: dict  # for record.json
     rejected: dict  # of preference: the worse answers of train and valid; else empty
 
-# %% ../../nbs/43_training.prepare.ipynb #ac88d861
+# %% ../../nbs/43_training.prepare.ipynb #ebed55a7
 def _texts(recipe: Recipe, task, data: Dataset, source: ModelSource) -> tuple[dict, list]:
     "Rows that are classified."
     from transformers import AutoConfig
@@ -80,7 +80,7 @@ def _answers(recipe: Recipe, data: Dataset) -> tuple[dict, list]:
     findings = preflight(recipe, examples)
     refuse(findings)
     return {"data": examples.data, "tokenizer": examples.tokenizer, "train_rows": examples.train, "valid_rows": examples.valid, "rejected": examples.rejected,
-            "shape": {"hidden_size": getattr(examples.model.config, "hidden_size", None)}, "parameters": sum(p.numel() for p in examples.model.parameters())}, findings
+            "shape": {"hidden_size": getattr(examples.model.config, "hidden_size", None)}}, findings
 
 # %% ../../nbs/43_training.prepare.ipynb #4d482520
 def _doors(recipe: Recipe, data) -> tuple[Dataset, ModelSource]:
@@ -102,13 +102,7 @@ def _checked(recipe: Recipe) -> ModelSource:
     check_model(source, recipe.model)
     return source
 
-# %% ../../nbs/43_training.prepare.ipynb #a3a628d5
-def _compiled(recipe: Recipe, spec: TrainSpec, parameters: int | None, lengths: np.ndarray) -> bool:
-    "Whether layers are compiled; never those of classifiers, whose `parameters` nobody counts."
-    from finetune_wb.training.compiled import settle_compile
-    tokens = spec.max_steps * spec.gradient_accumulation_steps * spec.tokens_per_batch if spec.max_steps else spec.num_train_epochs * float(lengths.sum())
-    return parameters is not None and settle_compile(spec, recipe.method.name, tokens, parameters, device())
-
+# %% ../../nbs/43_training.prepare.ipynb #f57cafb9
 def prepare(
     recipe: Recipe,
     data=None,  # rows in memory, as `load_data` takes them, or a `Dataset`; None reads the recipe's source
@@ -120,7 +114,6 @@ def prepare(
     task = task_for(recipe, dataset)
     parts, findings = _texts(recipe, task, dataset, source) if task.name == "classification" else _answers(recipe, dataset)
     spec = task.train_spec(recipe, **parts.pop("shape", {}))
-    spec = spec.filled(compile=_compiled(recipe, spec, parts.pop("parameters", None), parts["train_rows"].lengths))
     settings = _settings(recipe, task, spec, parts["train_rows"].max_length, parts["train_rows"].lengths)
     record = _record(recipe, task, dataset, source, settings, parts["train_rows"], parts["valid_rows"])
     return Job(recipe=recipe, task=task, spec=spec, source=source, settings=settings, record={**record, "preflight": [str(replace(f, names=())) for f in findings]}, **parts), dataset
