@@ -247,7 +247,7 @@ def _same_meaning(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     pairs, where = np.unique(np.concatenate(found)[:, :2].astype(np.int64), axis=0, return_index=True)
     return pairs, np.concatenate(found)[where, 2].astype(np.float32)
 
-# %% ../../nbs/16_data.alike.ipynb #3b8f71f2
+# %% ../../nbs/16_data.alike.ipynb #b23ae001
 @dataclass(frozen=True, eq=False)
 class Alike:
     "Which texts of a dataset are the same, nearly the same, or fillings of one template."
@@ -257,6 +257,15 @@ class Alike:
     scores: np.ndarray  # (pairs,) share of kept characters of near copies; else the cosine, of grams or of embeddings
     template: np.ndarray  # (texts,) number of each text's template; -1: none
     masks: tuple[str, ...]  # the templates, with … for the slot
+
+    def labels(self, labels: Sequence[str] | None) -> np.ndarray:
+        "Number of each text's label, -1 where its rows (rows,) have several: (texts,). Without labels all have 0."
+        from pandas import factorize
+        if labels is None: return np.zeros(len(self.template), np.int64)
+        numbers, first = factorize(np.array([*labels, ""], object))[0][:-1], np.unique(self.same, return_index=True)[1]
+        agreed = numbers[first]
+        agreed[self.same[numbers != agreed[self.same]]] = -1
+        return agreed
 
 def _parted(fillings: list[str], template: np.ndarray, pairs: np.ndarray) -> np.ndarray:
     "Which pairs are two fillings of one template that differ by more than a typo, (pairs,) bool."
