@@ -5,14 +5,13 @@
 # %% auto #0
 __all__ = ['rows_of', 'baseline_probabilities', 'evaluate']
 
-# %% ../../nbs/56_evaluation.evaluate.ipynb #57bc711e
+# %% ../../nbs/56_evaluation.evaluate.ipynb #3fe98179
 import json
 from pathlib import Path
 
 import numpy as np
 
-from ..data.kept import kept_rows
-from ..data.load import load_data
+from ..data.gate import curate, rows_of_run
 from ..data.split import Dataset
 from ..errors import DataError, Problem, RunError
 from .baselines import few_shot, few_shot_rows, label_prompts, majority, zero_shot
@@ -29,12 +28,10 @@ from ..training.encode import encode
 from ..training.probe import embed, predict
 from ..training.saved import load_head, load_trained
 
-# %% ../../nbs/56_evaluation.evaluate.ipynb #05db975a
+# %% ../../nbs/56_evaluation.evaluate.ipynb #a6d4f21f
 def rows_of(run: Run) -> Dataset:
     "The dataset of a run with its test split. Raises `DataError` when the source no longer gives the rows that were frozen."
-    kept = kept_rows(run.folder)
-    if kept is not None: return kept
-    data, frozen = load_data(run.recipe), run.record["data"]
+    data, frozen = rows_of_run(run) or curate(run.recipe), run.record["data"]
     changed = [name for name, now in (("fingerprint", data.fingerprint), ("split_fingerprint", data.split_fingerprint)) if now != frozen[name]]
     if changed:
         raise DataError(Problem(f"the rows are not those of training: their {changed[0]} changed", "Bring back the data (or the package versions, for builtin data) in the run's record.json, or train again.", file=data.source))

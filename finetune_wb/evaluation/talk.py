@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SIDES', 'Speaker', 'load_speakers', 'token_boxes', 'Turn', 'Talk', 'Example', 'example_prompts']
 
-# %% ../../nbs/58_evaluation.talk.ipynb #73e06474
+# %% ../../nbs/58_evaluation.talk.ipynb #360fa51b
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -14,8 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..data.kept import kept_rows
-from ..data.load import load_data
+from ..data.gate import curate, rows_of_run
 from ..errors import DataError, Problem, RunError, nearest
 from .stream import Sampling, Stream
 from ..machine import device
@@ -167,7 +166,7 @@ class Talk:
     def messages(self, name: str) -> list[dict[str, str]]: return _messages(self, name)
     def __str__(self) -> str: return _transcript(self)
 
-# %% ../../nbs/58_evaluation.talk.ipynb #37f6226e
+# %% ../../nbs/58_evaluation.talk.ipynb #f8ff89e5
 @dataclass(frozen=True)
 class Example:
     "A question from a valid row."
@@ -189,9 +188,9 @@ def example_prompts(
     count: int = 8,
 ) -> list[Example]:  # spread over the valid rows, no text twice
     "Questions from the valid rows. Raises `DataError` where those are not the rows of training any more."
-    data = kept_rows(run.folder)
+    data = rows_of_run(run)
     if data is None:
-        data, frozen = load_data(run.recipe), run.record["data"]
+        data, frozen = curate(run.recipe), run.record["data"]
         if data.split_fingerprint != frozen["split_fingerprint"]: raise DataError(Problem("the rows are not those of training, so none can be shown: a valid row of today may have been a test row", "Bring back the data.", file=data.source))
     rows = data.development().valid.to_dict("records")
     found = {example.text: example for example in filter(None, map(_example, rows))}

@@ -5,11 +5,11 @@
 # %% auto #0
 __all__ = ['DEFAULT_MAX_LENGTH', 'Examples', 'load_examples', 'preflight']
 
-# %% ../../nbs/42_training.examples.ipynb #cf76fd57
+# %% ../../nbs/42_training.examples.ipynb #68ff9753
 from collections import Counter
 from dataclasses import dataclass, replace
 
-from ..data.load import load_data
+from ..data.gate import curate
 from ..data.split import Dataset
 from ..errors import DataError, ModelError, Problem, RecipeError
 from ..models.catalog import find_model
@@ -21,12 +21,12 @@ from .preflight import preflight as look_through
 from .templates import fitting_templates, with_template
 from .tokens import TokenRows, encode_messages, encode_pairs, encode_text
 
-# %% ../../nbs/42_training.examples.ipynb #f6e8390e
+# %% ../../nbs/42_training.examples.ipynb #af0a972a
 DEFAULT_MAX_LENGTH = 1024  # tokens; trl's default too
 
 def _data(recipe: Recipe, data) -> Dataset:
     "The rows, of a task whose tokens can be looked at."
-    data = (data if isinstance(data, Dataset) else load_data(recipe, data)).bare()
+    data = curate(recipe, data).bare()
     check_task(recipe, data.task)
     if data.task != "classification": return data
     raise RecipeError(Problem("the task is classification, where texts become tokens without a template and every label counts", "`ftwb data` shows its rows; training counts those it cuts.", field="task"))

@@ -20,7 +20,7 @@ from .lmloss import answer_loss
 from .tokens import TokenRows
 from .trainer import RunCallback, WritingTrainer, wired
 
-# %% ../../nbs/43_training.language.ipynb #b29f5bd1
+# %% ../../nbs/43_training.language.ipynb #6381e550
 def _trained(labels: torch.Tensor) -> torch.Tensor: return (labels[..., 1:] != -100).sum()
 
 class LanguageTrainer(WritingTrainer):
@@ -48,7 +48,7 @@ class LanguageTrainer(WritingTrainer):
         for inputs in dataloader:
             inputs = dict(self._prepare_inputs(inputs))
             labels = inputs.pop("labels")
-            with torch.no_grad(), torch.autocast(self.args.device.type, torch.bfloat16, enabled=self.args.bf16): total += float(answer_loss(self.model, inputs, labels, 1))
+            with torch.no_grad(), torch.compiler.set_stance("force_eager"), torch.autocast(self.args.device.type, torch.bfloat16, enabled=self.args.bf16): total += float(answer_loss(self.model, inputs, labels, 1))
             count += int(_trained(labels))
             self.control = self.callback_handler.on_prediction_step(self.args, self.state, self.control)
         self.model.train(training)

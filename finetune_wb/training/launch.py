@@ -50,7 +50,7 @@ def _start(run: Run, queue: bool) -> None:
             write_json(run.folder / "supervisor.json", {**process_now(child.pid), "phase": "waiting" if queue else "working"})
         finally: child.stdin.close()
 
-# %% ../../nbs/45_training.launch.ipynb #0e747198
+# %% ../../nbs/45_training.launch.ipynb #8285079e
 def launch(
     recipe: Recipe | str | Path,  # or the path of one
     data=None,  # rows in memory, instead of the recipe's source
@@ -60,7 +60,8 @@ def launch(
 ) -> Run:
     "Trains in a process of its own and returns at once. Raises `WorkbenchError`s for what can be seen before."
     if not isinstance(recipe, Recipe): recipe = load_recipe(recipe)
-    keep = (lambda run: None) if data is None and recipe.task in ("auto", "classification") else _kept(recipe, data)
+    unseen = data is None and recipe.task in ("auto", "classification") and not recipe.data.policy and not recipe.data.ledger
+    keep = (lambda run: None) if unseen else _kept(recipe, data)
     run = create_run(recipe, runs_dir, run_id)
     with _written(run, new=True):
         keep(run)
@@ -71,11 +72,14 @@ _FIRST = 500  # rows of a split; a second of looking
 
 def _kept(recipe: Recipe, data) -> Callable[[Run], None]:
     "Loads and checks rows; what comes back puts those that were given into a run folder."
+    from finetune_wb.data.gate import curate
     from finetune_wb.data.kept import keep_rows
-    from finetune_wb.data.load import load_data
-    dataset = load_data(recipe, data)
+    dataset = curate(recipe, data)
     if dataset.task != "classification": _looked_at(recipe, dataset)
-    return lambda run: keep_rows(dataset, run.folder) if data is not None else None
+    def keep(run: Run) -> None:
+        if data is not None: keep_rows(dataset, run.folder)
+        if dataset.ledger is not None: dataset.ledger.save(run.folder / "ledger.json")
+    return keep
 
 def _looked_at(recipe: Recipe, dataset) -> None:
     "Raises what preflight refuses of the first rows; the run itself looks at all of them."

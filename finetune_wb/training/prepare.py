@@ -5,13 +5,13 @@
 # %% auto #0
 __all__ = ['DEFAULT_MAX_LENGTH', 'SHORT_ROWS', 'Job', 'prepare']
 
-# %% ../../nbs/43_training.prepare.ipynb #a241a499
+# %% ../../nbs/43_training.prepare.ipynb #c59af881
 import datetime
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..data.load import load_data
+from ..data.gate import curate
 from ..data.split import Dataset
 from ..errors import Problem, RecipeError, WorkbenchError
 from ..machine import bf16_is_faster, cores, device, machine, versions
@@ -82,14 +82,14 @@ def _answers(recipe: Recipe, data: Dataset) -> tuple[dict, list]:
     return {"data": examples.data, "tokenizer": examples.tokenizer, "train_rows": examples.train, "valid_rows": examples.valid, "rejected": examples.rejected,
             "shape": {"hidden_size": getattr(examples.model.config, "hidden_size", None)}}, findings
 
-# %% ../../nbs/43_training.prepare.ipynb #4d482520
+# %% ../../nbs/43_training.prepare.ipynb #9400df39
 def _doors(recipe: Recipe, data) -> tuple[Dataset, ModelSource]:
     "Data and model, or all that is wrong with either."
     from finetune_wb.models.methods import check_method
     from finetune_wb.training.arguments import check_extra
     from finetune_wb.training.compiled import check_compile
     found, errors = [], []
-    for door in (lambda: data if isinstance(data, Dataset) else load_data(recipe, data), lambda: _checked(recipe), lambda: check_extra(recipe.train), lambda: check_compile(recipe.train, device()), lambda: check_method(recipe.method)):
+    for door in (lambda: curate(recipe, data), lambda: _checked(recipe), lambda: check_extra(recipe.train), lambda: check_compile(recipe.train, device()), lambda: check_method(recipe.method)):
         try: found.append(door())
         except WorkbenchError as error: errors.append(error)
     if len(errors) == 1: raise errors[0]

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['build', 'trainer_of', 'train']
 
-# %% ../../nbs/44_training.train.ipynb #ed1c2420
+# %% ../../nbs/44_training.train.ipynb #6c925b2b
 import os
 import shutil
 from collections.abc import Callable
@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from ..control import Control
-from ..data.kept import keep_rows, kept_rows
+from ..data.gate import rows_of_run
+from ..data.kept import keep_rows
 from ..errors import Problem, Problems, RunError, TrainingError
 from ..failures import explain
 from ..machine import Cost, versions
@@ -192,7 +193,7 @@ def _learn(job: Job, run: Run, live, resume_from: Path | None) -> dict:
     save_trained(model.cpu(), job.tokenizer, run.model_folder, job.source, _stops(job, model))
     return {"result": result, "cost": cost}
 
-# %% ../../nbs/44_training.train.ipynb #d62a4741
+# %% ../../nbs/44_training.train.ipynb #23cebef2
 def _run_for(recipe, data, runs_dir, run_id) -> tuple[Run, bool]:
     "The run to train, and whether it was made for this."
     if isinstance(recipe, (str, Path)): recipe = load_recipe(recipe) if str(recipe).endswith((".yaml", ".yml")) or Path(recipe).is_file() else open_run(recipe, runs_dir)
@@ -203,9 +204,10 @@ def _run_for(recipe, data, runs_dir, run_id) -> tuple[Run, bool]:
 
 def _first_time(run: Run, data) -> tuple[Job, dict, None]:
     "Prepares a run that was never trained, and writes its record."
-    kept = kept_rows(run.folder) if data is None else data
+    kept = rows_of_run(run) if data is None else data
     job, dataset = prepare(run.recipe, kept)
     if data is not None: keep_rows(dataset, run.folder)
+    if dataset.ledger is not None: dataset.ledger.save(run.folder / "ledger.json")
     facts, start = _facts(job, run), read_json(run.folder / "start.json")
     write_json(run.folder / "record.json", {"run": run.id, "facts": facts, **({"start": start} if start else {}), **job.record})
     return job, facts, None
@@ -213,7 +215,7 @@ def _first_time(run: Run, data) -> tuple[Job, dict, None]:
 def _again(run: Run) -> tuple[Job, dict, Path | None]:
     "Prepares a run that was interrupted: the same job as before, and the checkpoint to go on from."
     import torch
-    job, _ = prepare(run.recipe, kept_rows(run.folder))
+    job, _ = prepare(run.recipe, rows_of_run(run))
     facts, record = _facts(job, run), run.record
     _check_same(run, facts)
     for difference in _differences(record, job.settings): alert(run, f"{difference}: from here on the numbers may differ from those of an undisturbed run", "Install that version again, or take the difference as it is.")
