@@ -6,7 +6,7 @@
 __all__ = ['CONDITIONS', 'CELL', 'WHOLE', 'value_text', 'from_frame', 'read_arrow', 'dataset_table', 'Column', 'Grid', 'cells',
            'write_csv']
 
-# %% ../../nbs/70_panels.grid.ipynb #08923c23
+# %% ../../nbs/70_panels.grid.ipynb #e157e908
 import json
 import os
 import re
@@ -23,7 +23,7 @@ from ..data.split import SPLITS, Dataset
 from ..data.turns import plain_json
 from ..errors import DataError, Problem, nearest
 
-if TYPE_CHECKING: import pandas as pd, pyarrow as pa
+if TYPE_CHECKING: import pandas as pd; import pyarrow as pa
 
 # %% ../../nbs/70_panels.grid.ipynb #1bdfdf52
 def value_text(
@@ -43,7 +43,7 @@ def _turn(turn: Mapping) -> str:
     called = json.dumps(plain_json(turn["tool_calls"]), ensure_ascii=False) if turn.get("tool_calls") else ""
     return f"{turn.get('role', '?')}: {turn['content'] or ''}{called}"
 
-# %% ../../nbs/70_panels.grid.ipynb #4f8d2b4b
+# %% ../../nbs/70_panels.grid.ipynb #712632fb
 def _as_array(values: Sequence[object]):
     "Values as an Arrow array; those of several kinds as text."
     import pyarrow as pa
@@ -60,6 +60,7 @@ def from_frame(
     import pyarrow as pa
     return pa.table([_as_array(frame.iloc[:, i]) for i in range(frame.shape[1])], names=[str(name) for name in frame.columns])
 
+# %% ../../nbs/70_panels.grid.ipynb #94181283
 def _read_csv(path: Path):
     from pyarrow import ArrowInvalid, csv, large_string
     with path.open("rb") as file: head = file.read(1 << 16)
@@ -84,6 +85,7 @@ def read_arrow(
     table = read_file(path)
     return pa.table([_as_array([row[i] for row in table.rows]) for i in range(len(table.columns))], names=list(table.columns))
 
+# %% ../../nbs/70_panels.grid.ipynb #a923768e
 def dataset_table(
     dataset: Dataset,
 ) -> "pa.Table":
@@ -125,9 +127,7 @@ def _numbered(names: Sequence[str]) -> list[str]:
     seen: dict[str, int] = {}
     for name in names: seen[name] = seen.get(name, 0) + 1; yield name if seen[name] == 1 else f"{name} #{seen[name]}"
 
-# %% ../../nbs/70_panels.grid.ipynb #9a773df0
-CONDITIONS = ("is", "missing", "between", "length")  # a value; none; from one to another; characters from one to another
-
+# %% ../../nbs/70_panels.grid.ipynb #b5f8fdcc
 class _Columns:
     "The columns of a grid, each in one piece."
 
@@ -176,9 +176,11 @@ class _Columns:
             for key in [key for key in other._orders if key[0] == name]: del other._orders[key]
         return other
 
-# %% ../../nbs/70_panels.grid.ipynb #5ea792bd
-class Grid(_Columns):
-    "A table that is looked at a page at a time."
+# %% ../../nbs/70_panels.grid.ipynb #9608b471
+CONDITIONS = ("is", "missing", "between", "length")  # a value; none; from one to another; characters from one to another
+
+class _Asked(_Columns):
+    "What rows are asked for by."
 
     def search(
         self,
@@ -219,6 +221,10 @@ class Grid(_Columns):
         try: mask = compute.equal(data, ends[0]) if what == "is" else compute.and_(compute.greater_equal(data, ends[0]), compute.less_equal(data, ends[1]))
         except pa.ArrowException: raise DataError(Problem(f"can't be asked of a column of {kind}", field=name, value=condition)) from None
         return compute.fill_null(mask, False).to_numpy(zero_copy_only=False)
+
+# %% ../../nbs/70_panels.grid.ipynb #0f2e1952
+class Grid(_Asked):
+    "A table that is looked at a page at a time."
 
     def order(
         self,

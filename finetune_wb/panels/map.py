@@ -28,7 +28,7 @@ def chosen_points(
     rest = np.linspace(0, total - 1, POINTS - len(some)).astype(np.int64)
     return np.union1d(rest, some)
 
-# %% ../../nbs/71_panels.map.ipynb #debfa358
+# %% ../../nbs/71_panels.map.ipynb #7a588975
 def _from_words(texts: Sequence[str]) -> np.ndarray:
     "Vectors of words and word pairs, without a model."
     from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
@@ -52,7 +52,7 @@ def text_vectors(
     from finetune_wb.training.probe import embed
     spec, found = ModelSpec(id=encoder), []
     source = find_model(spec)
-    tokenizer, model = load_tokenizer(source, spec), load_encoder(source, spec)
+    tokenizer, model = load_tokenizer(source, spec), load_encoder(source, spec, "eager")
     classifier = new_classifier(model, ("a", "b"), pooling_of(source, spec, model.config))
     for start in range(0, len(texts), 256):
         step(start, len(texts))
@@ -60,8 +60,14 @@ def text_vectors(
         found.append(embed(classifier, rows, tokenizer.pad_token_id, "cpu", False))
     return np.concatenate(found), CATALOG[encoder].title
 
-# %% ../../nbs/71_panels.map.ipynb #67d693bb
+# %% ../../nbs/71_panels.map.ipynb #47641d4a
 PROJECTIONS = {"pca": "Principal components", "tsne": "t-SNE"}
+
+def _neighbours(flat: np.ndarray, method) -> np.ndarray:
+    "t-SNE of rows, the same ones once: sklearn's crashes where all are one."
+    different, where = np.unique(flat.round(5), axis=0, return_inverse=True)
+    if len(different) <= 10: return flat
+    return method(2, init="pca", perplexity=min(30, (len(different) - 1) / 3), max_iter=500, random_state=0).fit_transform(different)[where.reshape(-1)]
 
 def project(
     vectors: np.ndarray,  # (rows, width); rows that are not finite lie in the middle
@@ -72,10 +78,10 @@ def project(
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
     values = np.nan_to_num(np.asarray(vectors, dtype=np.float32), nan=0.0, posinf=0.0, neginf=0.0)
-    if len(values) < 3 or values.shape[1] < 2: return np.full((len(values), 2), 0.5, np.float32)
+    if len(values) < 3 or values.shape[1] < 2 or not np.ptp(values, axis=0).any(): return np.full((len(values), 2), 0.5, np.float32)
     flat = PCA(min(50, *values.shape), svd_solver="full").fit_transform(values)
     flat *= np.sign(flat[np.abs(flat).argmax(0), np.arange(flat.shape[1])])  # a component's direction is arbitrary
-    if how == "tsne" and len(values) > 10: flat = TSNE(2, init="pca", perplexity=min(30, (len(values) - 1) / 3), max_iter=500, random_state=0).fit_transform(flat)
+    if how == "tsne": flat = _neighbours(flat, TSNE)
     flat = flat[:, :2]
     low, high = np.quantile(flat, [0.005, 0.995], axis=0)  # a point far out does not push the others together
     return np.clip((flat - low) / np.maximum(high - low, 1e-9), -0.02, 1.02).astype(np.float32)

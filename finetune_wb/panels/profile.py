@@ -65,7 +65,7 @@ def profile(
     numbers = numbers[np.isfinite(numbers)]
     return {**found, "bars": histogram(numbers), "quantiles": _quantiles(numbers)}
 
-# %% ../../nbs/71_panels.profile.ipynb #f2a78940
+# %% ../../nbs/71_panels.profile.ipynb #c2c809fd
 def balance(
     grid: Grid,
     label: str = "label",  # column of the classes
@@ -74,7 +74,6 @@ def balance(
 ) -> list[list]:  # [class, {split: rows}]
     "How the classes are spread."
     import pyarrow as pa
-    from pyarrow import compute
     columns = {"label": grid.data(label), **({"split": grid.data(split)} if split else {})}
     table = pa.table(columns)
     if leave is not None: table = table.filter(pa.array(~leave))

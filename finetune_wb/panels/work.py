@@ -52,9 +52,9 @@ class Job:
     def give_up(self) -> None: self._unwanted.set()
     def wait(self, seconds: float | None = None) -> None: self._thread.join(seconds)
 
-# %% ../../nbs/70_panels.work.ipynb #abe1ce46
-class Working:
-    "A panel with work in hand; `_publish(page)` and `_heard` are its own."
+# %% ../../nbs/70_panels.work.ipynb #5a790b4f
+class _Work:
+    "Jobs, and what becomes of them."
     asked_for: tuple[str, ...] = ()  # methods that a message may call
 
     def __init__(self):
@@ -86,6 +86,10 @@ class Working:
         while self._jobs:
             for job in [*self._jobs.values()]: job.wait()
         return self
+
+# %% ../../nbs/70_panels.work.ipynb #cf79eed8
+class Working(_Work):
+    "A panel with work in hand; `_publish(page)` and `_heard` are its own."
 
     def _take(self, _, message: dict, buffers) -> None:
         "A message of the browser: a method's name and its arguments."
