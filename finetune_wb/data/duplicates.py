@@ -5,43 +5,24 @@
 # %% auto #0
 __all__ = ['find_copies', 'find_conflicting_copies', 'find_near_copies', 'find_templates_used']
 
-# %% ../../nbs/17_data.duplicates.ipynb #dfb835be
+# %% ../../nbs/17_data.duplicates.ipynb #9ae1b03b
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from .alike import Alike, alike, text_key
+from .alike import Alike, alike, counted, drops, first_rows, runs, split_numbers, text_key
 from .findings import SHOWN, Change, DataFinding, Rows
 from .split import SPLITS
 from .turns import joined
 from ..errors import shown
 
-# %% ../../nbs/17_data.duplicates.ipynb #8d976f48
-def _runs(codes: np.ndarray) -> list[np.ndarray]:
-    "Places of equal values in `codes`, for values that occur more than once; the most frequent first, each in order."
-    order = np.argsort(codes, kind="stable")
-    starts = np.flatnonzero(np.concatenate([[True], np.diff(codes[order]) != 0])) if len(codes) else np.zeros(0, np.int64)
-    sizes = np.diff(np.append(starts, len(codes)))
-    several = np.flatnonzero(sizes > 1)
-    return [order[starts[i] : starts[i] + sizes[i]] for i in several[np.lexsort([order[starts[several]], -sizes[several]])]]
-
-def _split_numbers(rows: Rows) -> np.ndarray:
-    "0, 1, 2 for train, valid, test: (rows,)."
-    return sum(((rows.split == split) * number for number, split in enumerate(SPLITS)), np.zeros(len(rows), np.int64))
-
+# %% ../../nbs/17_data.duplicates.ipynb #555efd28
 def _named(rows: Rows, places: Iterable[int]) -> tuple[str, ...]: return tuple(rows.ids[place] for place in places)
-
-def _dropped(rows: Rows, places: Sequence[int]) -> dict[str, tuple[Change, ...]]:
-    "The cure that drops rows, those of test left out; none if no other is there."
-    changes = tuple(Change(rows.ids[place], "drop") for place, split in zip(places, rows.split[places].tolist()) if split != "test") if len(places) else ()
-    return {"drop": changes} if changes else {}
 
 def _stay(rows: Rows, places: Sequence[int]) -> str:
     "What is said of test rows among those at fault."
     test = int((rows.split[places] == "test").sum())
     return f"; {test:,} of them {'are test rows, which stay' if test > 1 else 'is a test row, which stays'}" if test else ""
-
-def _count(number: int, what: str = "row") -> str: return f"{number:,} {what}{'s' * (number != 1)}"
 
 def find_copies(
     rows: Rows,
@@ -50,16 +31,16 @@ def find_copies(
     "Rows that are the same as an earlier row of their split but for form."
     found = found or alike(rows.texts)
     agreed = np.flatnonzero(found.labels(rows.labels)[found.same] >= 0)
-    groups = [agreed[run] for run in _runs(_split_numbers(rows)[agreed] * len(found.template) + found.same[agreed])]
+    groups = [agreed[run] for run in runs(split_numbers(rows)[agreed] * len(found.template) + found.same[agreed])]
     if not groups: return []
     copies = np.concatenate([group[1:] for group in groups])
-    what = f"{_count(len(copies))} {'are copies' if len(copies) > 1 else 'is a copy'} of {_count(len(groups), 'other')}{_stay(rows, copies)}"
+    what = f"{counted(len(copies))} {'are copies' if len(copies) > 1 else 'is a copy'} of {counted(len(groups), 'other')}{_stay(rows, copies)}"
     firsts = np.repeat([group[0] for group in groups], [len(group) - 1 for group in groups])
     evidence = tuple((rows.ids[i], f"the same as {rows.ids[first]}") for i, first in zip(copies[:SHOWN].tolist(), firsts[:SHOWN].tolist()))
     return [DataFinding("copies", "warning", what, _named(rows, copies.tolist()), groups=tuple(_named(rows, group.tolist()) for group in groups), evidence=evidence,
-                        fix="Keep the first of each: a copy weighs twice, in training as in scores.", cures=_dropped(rows, copies))]
+                        fix="Keep the first of each: a copy weighs twice, in training as in scores.", cures=drops(rows, copies))]
 
-# %% ../../nbs/17_data.duplicates.ipynb #c9c75a1a
+# %% ../../nbs/17_data.duplicates.ipynb #68e16d4d
 def _sides(rows: Rows, found: Alike) -> tuple[np.ndarray, np.ndarray]:
     "What each row is about and what it says of it: (rows,) numbers each. Labels of texts; of pairs, which of the two answers is better."
     from pandas import factorize
@@ -77,7 +58,8 @@ def _majority(sides: np.ndarray) -> int | None:
 def _relabelled(rows: Rows, groups: list[np.ndarray], sides: np.ndarray) -> dict[str, tuple[Change, ...]]:
     "The cure that gives a minority the majority's label; none if there is no majority with a row to change."
     best = [(group, group[place]) for group in groups if (place := _majority(sides[group])) is not None]
-    changes = tuple(Change(rows.ids[i], "relabel", "label", rows.labels[kept]) for group, kept in best for i in group.tolist() if sides[i] != sides[kept] and rows.split[i] != "test")
+    wrong = [(i, kept) for group, kept in best for i in group.tolist() if sides[i] != sides[kept] and rows.split[i] != "test"]
+    changes = tuple(Change(rows.ids[i], "relabel", "label", rows.labels[kept]) for i, kept in wrong)
     return {"relabel": changes} if changes else {}
 
 def find_conflicting_copies(
@@ -87,16 +69,21 @@ def find_conflicting_copies(
     "Rows with one text and several labels; of pairs, rows that prefer opposite answers."
     if rows.labels is None and "rejected" not in rows.frame: return []
     about, sides = _sides(rows, found or alike(rows.texts) if rows.labels is not None else None)
-    groups = [run for run in _runs(about) if len(np.unique(sides[run])) > 1]
+    groups = [run for run in runs(about) if len(np.unique(sides[run])) > 1]
     if not groups: return []
-    places, others = np.concatenate(groups), "under several labels" if rows.labels else "whose better answer is another row's worse one"
-    said = [(i, f"{shown(rows.labels[i])}, unlike {_count(int((sides[group] != sides[i]).sum()))} with its text" if rows.labels else "the answers are the other way round in another row") for group in groups[:SHOWN] for i in group[:SHOWN].tolist()]
-    what = f"{_count(len(places))} are {'copies' if rows.labels else 'pairs'} {others}: {_count(len(groups), 'text' if rows.labels else 'question')} without one answer{_stay(rows, places)}"
-    cures = _dropped(rows, places) | (_relabelled(rows, groups, sides) if rows.labels else {})
-    return [DataFinding("conflicting_copies", "warning", what, _named(rows, places.tolist()), groups=tuple(_named(rows, group.tolist()) for group in groups),
-                        evidence=tuple((rows.ids[i], text) for i, text in said[:SHOWN]), fix=f"Decide each text by hand,{' take the majority where there is one,' if 'relabel' in cures else ''} or drop them all.", cures=cures)]
+    places, others = np.concatenate(groups), "under several labels" if rows.labels is not None else "whose better answer is another row's worse one"
+    def said(i, group):
+        if rows.labels is None: return "the answers are the other way round in another row"
+        return f"{shown(rows.labels[i])}, unlike {counted(int((sides[group] != sides[i]).sum()))} with its text"
+    kind, one = ("copies", "text") if rows.labels is not None else ("pairs", "question")
+    what = f"{counted(len(places))} are {kind} {others}: {counted(len(groups), one)} without one answer{_stay(rows, places)}"
+    evidence = tuple((rows.ids[i], said(i, group)) for group in groups[:SHOWN] for i in group[:SHOWN].tolist())[:SHOWN]
+    cures = drops(rows, places) | (_relabelled(rows, groups, sides) if rows.labels is not None else {})
+    fix = f"Decide each text by hand,{' take the majority where there is one,' if 'relabel' in cures else ''} or drop them all."
+    named = tuple(_named(rows, group.tolist()) for group in groups)
+    return [DataFinding("conflicting_copies", "warning", what, _named(rows, places.tolist()), groups=named, evidence=evidence, fix=fix, cures=cures)]
 
-# %% ../../nbs/17_data.duplicates.ipynb #8f0e7387
+# %% ../../nbs/17_data.duplicates.ipynb #04747f32
 def _near_groups(rows: Rows, found: Alike, split: str) -> tuple[dict[int, list[int]], dict[int, float]]:
     "Text that stays → texts near it that go, and the similarity of each that goes; among the texts of one split whose labels agree."
     texts, places = np.unique(found.same[rows.split == split], return_index=True)
@@ -124,11 +111,12 @@ def _near_finding(rows: Rows, found: Alike) -> list[DataFinding]:
             scores += [near for _, near in going]
     if not groups: return []
     order = np.argsort(-np.array(scores), kind="stable")
-    places, stays = np.array(faulty)[order], {i: group[0] for group in groups for i in group[1:]}
-    evidence = tuple((rows.ids[i], f"{near:.0%} of the letters of {rows.ids[stays[i]]}") for i, near in zip(places[:SHOWN].tolist(), np.array(scores)[order][:SHOWN].tolist()))
-    what = f"{_count(len(places))} {'are near copies' if len(places) > 1 else 'is a near copy'} of {_count(len(groups), 'other')}{_stay(rows, places)}"
-    return [DataFinding("near_copies", "warning", what, _named(rows, places.tolist()), tuple(np.array(scores)[order].tolist()), "share of characters an edit keeps", tuple(_named(rows, group) for group in groups), evidence,
-                        "Keep one of each: they teach the same and weigh twice.", _dropped(rows, places))]
+    places, ranked, stays = np.array(faulty)[order], np.array(scores)[order].tolist(), {i: group[0] for group in groups for i in group[1:]}
+    evidence = tuple((rows.ids[i], f"{near:.0%} of the letters of {rows.ids[stays[i]]}") for i, near in zip(places[:SHOWN].tolist(), ranked))
+    what = f"{counted(len(places))} {'are near copies' if len(places) > 1 else 'is a near copy'} of {counted(len(groups), 'other')}{_stay(rows, places)}"
+    named = tuple(_named(rows, group) for group in groups)
+    fix = "Keep one of each: they teach the same and weigh twice."
+    return [DataFinding("near_copies", "warning", what, _named(rows, places.tolist()), tuple(ranked), "share of characters an edit keeps", named, evidence, fix, drops(rows, places))]
 
 def _members(found: Alike):
     "A function from a text's number to the places of its rows, in order."
@@ -136,14 +124,14 @@ def _members(found: Alike):
     ends = np.concatenate([[0], np.cumsum(np.bincount(found.same, minlength=len(found.template)))])
     return lambda text: order[ends[text] : ends[text + 1]]
 
-# %% ../../nbs/17_data.duplicates.ipynb #5cd9b27c
+# %% ../../nbs/17_data.duplicates.ipynb #1db0906e
 _SEEN = {"letters": ("near copies of a row with another label", "Is one of the two labels wrong, or does the small difference decide?"),
          "words": ("in much the same words as another", "Look at the pairs: they may be one row twice."),
          "meaning": ("close in meaning to another, as an encoder sees it", "Look at the pairs: they may be one row twice, in other words.")}
 
 def _look(rows: Rows, found: Alike, by: str) -> list[DataFinding]:
     "Pairs of one split that are worth a look, as a note without a cure."
-    first, label = _firsts(rows, found), found.labels(rows.labels)
+    first, label = first_rows(rows, found), found.labels(rows.labels)
     chosen = found.by == by
     if by == "letters": chosen &= (label[found.pairs] >= 0).all(1) & (label[found.pairs[:, 0]] != label[found.pairs[:, 1]])
     one, other, score = [], [], []
@@ -156,15 +144,12 @@ def _look(rows: Rows, found: Alike, by: str) -> list[DataFinding]:
     best = {other[i]: i for i in reversed(order)}
     ranked = sorted(best, key=lambda i: -score[best[i]])
     said, fix = _SEEN[by]
-    evidence = tuple((rows.ids[i], f"{score[best[i]]:.2f} like {rows.ids[one[best[i]]]}" + (f": {shown(rows.labels[i])} here, {shown(rows.labels[one[best[i]]])} there" if by == "letters" else "")) for i in ranked[:SHOWN])
-    return [DataFinding("near_copies", "note", f"{_count(len(ranked))} {'are' if len(ranked) > 1 else 'is'} {said}", _named(rows, ranked), tuple(score[best[i]] for i in ranked),
-                        "share of characters an edit keeps" if by == "letters" else "cosine", tuple((rows.ids[one[i]], rows.ids[other[i]]) for i in order), evidence, fix)]
-
-def _firsts(rows: Rows, found: Alike) -> np.ndarray:
-    "The first row of each text in each split, -1 where it has none: (texts, 3)."
-    first, splits = np.full((len(found.template) or 1, 3), -1), _split_numbers(rows)
-    first[found.same[::-1], splits[::-1]] = np.arange(len(rows))[::-1]
-    return first
+    def seen(i):
+        labels = f": {shown(rows.labels[i])} here, {shown(rows.labels[one[best[i]]])} there" if by == "letters" else ""
+        return rows.ids[i], f"{score[best[i]]:.2f} like {rows.ids[one[best[i]]]}{labels}"
+    what, scored = f"{counted(len(ranked))} {'are' if len(ranked) > 1 else 'is'} {said}", "share of characters an edit keeps" if by == "letters" else "cosine"
+    pairs = tuple((rows.ids[one[i]], rows.ids[other[i]]) for i in order)
+    return [DataFinding("near_copies", "note", what, _named(rows, ranked), tuple(score[best[i]] for i in ranked), scored, pairs, tuple(map(seen, ranked[:SHOWN])), fix)]
 
 def find_near_copies(
     rows: Rows,
@@ -175,7 +160,7 @@ def find_near_copies(
     found = found or alike(rows.texts, vectors)
     return [*_near_finding(rows, found), *(finding for by in _SEEN for finding in _look(rows, found, by))]
 
-# %% ../../nbs/17_data.duplicates.ipynb #c5ff0c7b
+# %% ../../nbs/17_data.duplicates.ipynb #f9289932
 def find_templates_used(
     rows: Rows,
     found: Alike | None = None,  # of `alike(rows.texts)`; None looks now
@@ -184,11 +169,11 @@ def find_templates_used(
     found = found or alike(rows.texts)
     template = found.template[found.same] if len(rows) else np.zeros(0, np.int64)
     filled = np.flatnonzero(template >= 0)
-    groups = [filled[run] for run in _runs(template[filled])]
+    groups = [filled[run] for run in runs(template[filled])]
     if not groups: return []
     places = np.concatenate(groups)
-    evidence = tuple((rows.ids[group[0]], f"{_count(len(group))} like {shown(_hidden(found.masks[template[group[0]]]))}") for group in groups[:SHOWN])
-    what = f"{_count(len(places))} fill the slot of {_count(len(groups), 'template')}, the largest {_count(len(groups[0]))}"
+    evidence = tuple((rows.ids[group[0]], f"{counted(len(group))} like {shown(_hidden(found.masks[template[group[0]]]))}") for group in groups[:SHOWN])
+    what = f"{counted(len(places))} fill the slot of {counted(len(groups), 'template')}, the largest {counted(len(groups[0]))}"
     return [DataFinding("templates", "note", what, _named(rows, places.tolist()), groups=tuple(_named(rows, group.tolist()) for group in groups), evidence=evidence,
                         fix="Nothing is wrong with them; where one template is much of the data, fewer fillings may teach as much.")]
 
