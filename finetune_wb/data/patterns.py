@@ -46,9 +46,9 @@ def _ips(text: str) -> Iterator[Span]:
         groups = [group for group in match[0].split(":") if group]
         if not address.is_loopback and len(groups) > 2 and any(c.isdigit() for c in match[0]): yield Span(*match.span(), "ip")
 
-# %% ../../nbs/16_data.patterns.ipynb #1c24ccd6
+# %% ../../nbs/16_data.patterns.ipynb #8bd1b41e
 REGIONS = ("US", "CA", "GB", "DE", "FR", "ES", "IT", "NL", "PL", "BR", "IN", "SE", "CH", "BE", "PT", "AU")
-_PHONE = re.compile(r"(?<![\w+$€£¥#])(?<!\d[.,/:-])(?:\+ ?|\()?\(?\d[\d ().\-/\u00a0\u2011\u2013]{5,24}\d(?: ?(?:x|ext\.?|#) ?\d{1,6})?(?!\w)(?![.,:]\d)")
+_PHONE = re.compile(r"(?<![\w+$€£¥#])(?<!\d[.,/:])(?<!\w-)(?:\+ ?|\()?\(?\d[\d ().\-/\u00a0\u2011\u2013]{5,24}\d(?: ?(?:x|ext\.?|#) ?\d{1,6})?(?!\w)(?![.,:]\d)")
 _PHONE_CUE = re.compile(r"(?<![^\W_])(?:phones?|tele\w*|tel|t[ée]l\.?|tlf|mobil\w*|mob|m[óo]vil|cell(?:s|ular\w*|phone|ulare)?|call(?:ing|ed|back)?|dial|ring|text(?: me)?|sms|whats\s?app|signal|fax|reach|hotline|handy|ruf\w*|appel\w*|portable|ll[áa]m\w*"
                         r"|fijo|chiam\w*|bel|zadzwo\w*|kom[óo]rk\w*|ligue\w*|liga\w*|fone|contact|kontakt|contatto|contacto)(?![^\W_])", re.IGNORECASE)
 _NOT_PHONE = re.compile(r"(?<![^\W_])(?:orders?|invoice|ticket|ref(?:erence)?|isbn|issn|tracking|serial|sku|case|article|version|id|no|nr|booking|policy|bestell\w*|rechnung\w*|pedido|factura|fattura|commande|price|total|amount|ean|upc|vin)"
@@ -57,6 +57,8 @@ _DATE = re.compile(r"(?:\d{4}[-./]\d{1,2}[-./]\d{1,2}|\d{1,2}[-./ ]\d{1,2}[-./ ]
 _NEVER_0, _ALWAYS_0 = ("US", "CA", "ES", "PL", "PT"), ("GB", "DE", "FR", "NL", "SE", "CH", "BE", "AU")  # how a number is dialled inside its country
 _EXTENSION, _CUT = re.compile(" ?(?:x|ext|#)"), re.compile(r"[ /(\u2013-](?=[ (+\d])")
 _SUM_AFTER, _SUM_IN = re.compile(r" ?[=*/]|>>| ?[-+×÷] ?\$"), re.compile(r"\d ?/|\d ?[-–] | -\d|\.\d+ ?-|^[1-9]\d*[-–]\d+$")  # arithmetic
+_OTHER = re.compile(r"\+?\d{4,}\.\d+|\d+\.\d+|\d{1,3}(?:\.\d{1,3}){3}|0?123456789\d?")  # a decimal, an address on the net, the digits in a row
+_CALL = re.compile(r"\w\($")  # f(1234567890)
 _NUMBERS, _SOCIAL = re.compile(r"\d[ -]$"), re.compile(r"\d{3}-\d\d-\d{4}")  # a number goes before; grouped as a US social security number
 _NANP = re.compile(r"(?:\+?1[ .-]?)?(?:\([2-9]\d\d\) ?|[2-9]\d\d[ .-])[2-9]\d\d[ .-]\d{4}")
 
@@ -77,23 +79,23 @@ def _plausible(number: str, regions: Collection[str], valid: bool) -> bool:
         if (phonenumbers.is_valid_number if valid else phonenumbers.is_possible_number)(parsed): return True
     return False
 
-# %% ../../nbs/16_data.patterns.ipynb #ca59995c
+# %% ../../nbs/16_data.patterns.ipynb #ba273a58
 def _grouped(number: str) -> bool:
     "Whether digits are grouped as in a phone number without a country: an area in parentheses or with a leading 0, or groups of two to five."
     groups = re.findall(r"\d+", number)
-    trunk = number.startswith(("(", "0")) and not number.startswith(("00", "(00"))
+    trunk = re.match(r"\(?0?[1-9]", number) is not None and number[0] in "(0"
     return trunk or len(groups) > 1 and all(2 <= len(group) <= 5 for group in groups[:-1]) and len(groups[-1]) <= 7 and (len(groups[0]) > 1)
 
 def _is_phone(text: str, start: int, end: int, regions: Collection[str], before: int) -> bool:
     "Whether the characters are a phone number; another one may have ended at `before`."
     number = text[start:end]
     digits = sum(c.isdigit() for c in _EXTENSION.split(number)[0])
-    if not 7 <= digits <= 15 or _DATE.match(number): return False
-    if number.startswith(("+", "00", "(+")) and _international(number.lstrip("(")): return True
+    if not 7 <= digits <= 15 or _DATE.match(number) or _OTHER.fullmatch(number): return False
+    if number[:2] != "+ " and number.startswith(("+", "00", "(+")) and _international(number.lstrip("(")): return True
     if _NOT_PHONE.search(text, max(0, start - 24), start): return False
-    if _SUM_AFTER.match(text, end) or " / " in number: return False
+    if _SUM_AFTER.match(text, end) or " / " in number or _CALL.search(text, max(0, start - 2), start): return False
     if cued(text, start, _PHONE_CUE, 30): return _plausible(number, regions, valid=digits < 9)
-    if _SUM_IN.search(number) or text[max(0, start - 1) : start] in ("<", "=", "*"): return False
+    if _VERSION.search(text, max(0, start - 12), start) or _SUM_IN.search(number) or text[max(0, start - 1) : start] in ("<", "=", "*"): return False
     if before != start - 1 and _NUMBERS.search(text, max(0, start - 5), start) or _SOCIAL.fullmatch(number): return False
     if _NANP.fullmatch(number): return "US" in regions or "CA" in regions
     return digits >= 9 and _grouped(number) and _plausible(number, regions, valid=True)
