@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['app', 'RunsDir', 'RunId', 'Overrides', 'RecipeFile', 'RunName', 'Queue', 'recipe_command', 'fields', 'data',
-           'preflight', 'memory', 'tokens', 'train', 'evaluate', 'merge', 'launch', 'resume', 'clone', 'stop', 'pause',
-           'request', 'runs', 'show', 'watch', 'chat', 'notebook', 'main']
+           'inspect', 'preflight', 'memory', 'tokens', 'train', 'evaluate', 'merge', 'launch', 'resume', 'clone',
+           'stop', 'pause', 'request', 'runs', 'show', 'watch', 'chat', 'notebook', 'main']
 
 # %% ../nbs/81_cli.ipynb #2def88af
 import os
@@ -65,6 +65,47 @@ def data(recipe: RecipeFile, overrides: Overrides = None):
     frame = summary(dataset)
     _table(["split", *map(str, frame.columns)], [[name, *row] for name, row in zip(frame.index, frame.values.tolist())], title=dataset.source)
     for note in dataset.notes: typer.echo(f"note: {plain(note)}")
+
+# %% ../nbs/81_cli.ipynb #7b799c77
+def _limits(recipe, task: str) -> dict:
+    "Tokenizer of the recipe's model and tokens that it will read; nothing where the model can't be had."
+    from finetune_wb.models.catalog import find_model
+    from finetune_wb.models.load import load_tokenizer
+    from finetune_wb.training import examples, prepare
+    try: tokenizer = load_tokenizer(find_model(recipe.model), recipe.model)
+    except WorkbenchError: return {}
+    return {"tokenizer": tokenizer, "max_length": recipe.train.max_length or (prepare if task == "classification" else examples).DEFAULT_MAX_LENGTH}
+
+@app.command()
+def inspect(
+    recipe: RecipeFile, overrides: Overrides = None,
+    kind: Annotated[list[str] | None, typer.Option(help="What to look for, such as leak or label_error; may be repeated. The default is everything.")] = None,
+    embed: Annotated[bool, typer.Option("--embed", help="Read the texts with the embedded encoder as well: finds paraphrases, and takes minutes for ten thousand rows.")] = False,
+    ledger: Annotated[Path | None, typer.Option(help="A file for the changes that the recipe's policy makes.")] = None,
+):
+    "Look through the rows for copies, leaks, wrong labels, personal data, secrets and broken shape; exit code 1 where something is an error or the policy says fail. Nothing is trained."
+    from finetune_wb.data.gate import KINDS, curate
+    from finetune_wb.data.gate import inspect as look_through
+    from finetune_wb.recipe import load_recipe
+    chosen = load_recipe(recipe, *(overrides or []))
+    dataset = curate(chosen.model_copy(update={"data": chosen.data.model_copy(update={"policy": {}})}))
+    vectors = _embedded(dataset) if embed else None
+    found = look_through(dataset, kind or KINDS, vectors, **_limits(chosen, dataset.task))
+    typer.echo(_lines(found))
+    if chosen.data.policy or ledger: _cured(chosen, dataset, vectors, ledger)
+    if found.count("error"): raise typer.Exit(1)
+
+def _embedded(dataset):
+    from finetune_wb.data.findings import rows_of
+    from finetune_wb.training.vectors import text_vectors
+    return text_vectors(rows_of(dataset).texts)[0]
+
+def _cured(recipe, dataset, vectors, ledger: Path | None) -> None:
+    "Says what the policy would do, and writes its ledger."
+    from finetune_wb.data.gate import curate
+    mended = curate(recipe, dataset, **({} if vectors is None else {"vectors": vectors}))
+    for note in mended.notes[len(dataset.notes) :]: typer.echo(f"policy: {plain(note)}")
+    if ledger is not None and mended.ledger is not None: mended.ledger.save(ledger)
 
 # %% ../nbs/81_cli.ipynb #6a8ed7db
 @app.command()

@@ -22,13 +22,14 @@ from ..errors import DataError, Problem, Problems, nearest, plain, shown
 from ..recipe import Recipe
 from ..run import Run
 
-# %% ../../nbs/19_data.gate.ipynb #a891c4ef
+# %% ../../nbs/19_data.gate.ipynb #f98dc436
 _CHECKS = {  # module: function → the kinds it finds
     "duplicates": {"find_copies": ("copies",), "find_near_copies": ("near_copies",), "find_templates_used": ("templates",), "find_conflicting_copies": ("conflicting_copies",)},
-    "leaks": {"find_leaks": ("leak", "near_leak", "template_leak"), "find_group_leaks": ("group_leak",), "find_time_leaks": ("time_leak",), "find_giveaways": ("giveaway",)},
+    "leaks": {"find_leaks": ("leak",), "find_near_leaks": ("near_leak",), "find_template_leaks": ("template_leak",), "find_group_leaks": ("group_leak",), "find_time_leaks": ("time_leak",)},
+    "giveaways": {"find_giveaways": ("giveaway",)},
     "labels": {"find_label_errors": ("label_error",), "find_class_overlap": ("class_overlap",), "find_imbalance": ("imbalance",), "find_rare_classes": ("rare_class",), "find_unseen_labels": ("unseen_label",)},
     "privacy": {"find_personal_data": ("personal_data", "secret")},
-    "quality": {"find_empty": ("empty",), "find_too_long": ("too_long",), "find_language": ("language",), "find_encoding": ("encoding",), "find_boilerplate": ("boilerplate",), "find_outliers": ("outlier",)},
+    "quality": {"find_empty": ("empty",), "find_too_long": ("too_long",), "find_languages": ("language",), "find_encoding": ("encoding",), "find_boilerplate": ("boilerplate",), "find_outliers": ("outlier",)},
     "conversations": {"find_repeated_prompts": ("repeated_prompt",), "find_role_order": ("role_order",), "find_unfinished": ("unfinished",)},
 }
 KINDS = tuple(kind for functions in _CHECKS.values() for kinds in functions.values() for kind in kinds)
@@ -69,7 +70,7 @@ class Findings:
         rows = "".join(f"<tr>{cell(f.severity)}{cell(f.kind)}{cell(f'{f.count:,}')}{cell(f.what)}{cell(f.fix)}{cell(', '.join(f.cures))}</tr>" for f in self.found)
         return f"<table><tr>{''.join(f'<th>{name}</th>' for name in ('', 'kind', 'rows', 'what', 'way out', 'cures'))}</tr>{rows}</table>"
 
-# %% ../../nbs/19_data.gate.ipynb #9a572b63
+# %% ../../nbs/19_data.gate.ipynb #3e323012
 def _alike(rows: Rows, vectors):
     from finetune_wb.data.alike import alike
     return alike(rows.texts, vectors)
@@ -79,6 +80,15 @@ def _second(rows: Rows, vectors):
     return out_of_fold(rows, vectors) if rows.labels else None
 
 _SHARED = {"found": _alike, "second": _second}  # option of checks → what makes it
+
+def _masked(found: list[DataFinding]) -> list[DataFinding]:
+    "Findings in whose words and evidence nothing personal or secret can be read, whichever check they are of."
+    from finetune_wb.data.patterns import find_spans
+    from finetune_wb.data.spans import placeholder, replaced
+    texts = [text for f in found for text in (f.what, *(seen for _, seen in f.evidence))]
+    spans = find_spans(texts)
+    safe = iter([replaced(text, spans[i], lambda thing, _: placeholder(thing)) if i in spans else text for i, text in enumerate(texts)])
+    return [replace(f, what=next(safe), evidence=tuple((row, next(safe)) for row, _ in f.evidence)) for f in found]
 
 def inspect(
     dataset: Dataset,
@@ -105,7 +115,7 @@ def inspect(
         for name, make in _SHARED.items():
             if name in wanted and name not in known: known[name] = make(rows, vectors)
         found += [finding for finding in check(rows, **{name: value for name, value in known.items() if name in wanted and value is not None}) if finding.kind in kinds]
-    return Findings(tuple(sorted(found, key=lambda f: (_RANK[f.severity], -f.count))), len(rows), time.perf_counter() - began)
+    return Findings(tuple(sorted(_masked(found), key=lambda f: (_RANK[f.severity], -f.count))), len(rows), time.perf_counter() - began)
 
 # %% ../../nbs/19_data.gate.ipynb #3bfab83e
 def _first_of_all(findings: Iterable[DataFinding], cures: Mapping[str, str | None]) -> tuple[dict[str, list[Change]], set[str]]:

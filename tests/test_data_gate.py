@@ -1,0 +1,185 @@
+"""The data gate: planted faults are found on one page, cured by policy on a ledger, and end the road wherever a recipe says so."""
+
+import json
+import random
+
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from finetune_wb.cli import app
+from finetune_wb.data.findings import Change, DataFinding, rows_of
+from finetune_wb.data.gate import KINDS, clean, curate, inspect, rows_of_run
+from finetune_wb.data.ledger import apply, load_ledger, replay
+from finetune_wb.data.load import load_data
+from finetune_wb.errors import DataError, WorkbenchError
+from finetune_wb.evaluation.evaluate import evaluate
+from finetune_wb.recipe import load_recipe, override, to_yaml
+from finetune_wb.run import runs
+from finetune_wb.training.launch import launch
+from finetune_wb.training.train import train
+
+WORDS = "array frame model layer tensor value figure axis library index computes returns sorted river stone window garden letter market copper velvet thunder".split()
+KEYS = {"animal": ["cat", "dog", "bird"], "colour": ["red", "green", "blue"], "number": ["one", "two", "three"]}
+KEY = "AKIA" + "Q7ZPLM4XVT9KD2HB"  # of the shape of a cloud's access key; opens nothing
+MAIL = "vera.long@mailbox.org"
+
+
+def frames(rows: int = 150) -> dict[str, pd.DataFrame]:
+    draw = random.Random(0)
+    labels = [list(KEYS)[i % 3] for i in range(rows)]
+    texts = [f"{' '.join(draw.sample(WORDS, 9))} {draw.choice(KEYS[label])}" for label in labels]
+    frame = pd.DataFrame({"text": texts, "label": labels})
+    return {"train": frame[:100].reset_index(drop=True), "valid": frame[100:120].reset_index(drop=True), "test": frame[120:].reset_index(drop=True)}
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory):
+    """A folder of three files; what was planted in them stands in the tests' names."""
+    folder, parts = tmp_path_factory.mktemp("planted"), frames()
+    parts["train"].loc[3, "text"] = parts["test"]["text"][5]  # a leak
+    parts["train"].loc[[10, 11], "text"] = parts["train"]["text"][9]
+    parts["train"].loc[[10, 11], "label"] = parts["train"]["label"][9]  # copies
+    parts["train"].loc[20, "text"] += f", write to {MAIL}"
+    parts["train"].loc[21, "text"] += f", write to {MAIL}, key {KEY}"
+    for name, part in parts.items():
+        part.to_csv(folder / f"{name}.csv", index=False)
+    return folder
+
+
+@pytest.fixture
+def recipe(planted, tiny_model):
+    return load_recipe({"data": {"source": str(planted)}, "model": {"id": str(tiny_model("bert"))}, "method": {"name": "full", "probe_first": False},
+                        "train": {"bf16": False, "threads": 1, "tokens_per_batch": 128, "max_steps": 4}, "evaluate": {"baselines": ["majority"]}})  # fmt: skip
+
+
+def test_what_was_planted_is_found_and_nothing_is_changed(recipe):
+    dataset = load_data(recipe)
+    before = dataset.train.copy()
+    found = inspect(dataset)
+    by_kind = {finding.kind: finding for finding in found}
+    assert {"copies", "leak", "personal_data", "secret"} <= by_kind.keys()
+    assert by_kind["leak"].severity == "error" and by_kind["leak"].rows[0].startswith("train.csv:5")
+    assert set(by_kind["copies"].rows) == {"train.csv:12", "train.csv:13"}
+    assert set(by_kind["personal_data"].rows) == {"train.csv:22", "train.csv:23"} and by_kind["secret"].rows == ("train.csv:23",)
+    assert dataset.train.equals(before) and dataset.ledger is None
+
+
+def test_what_is_personal_is_shown_nowhere(recipe):
+    found = inspect(load_data(recipe))
+    told = str(found) + found._repr_html_() + repr(found) + json.dumps([finding.evidence for finding in found])
+    assert MAIL not in told and KEY not in told
+
+
+def test_a_policy_cures_and_its_ledger_makes_the_same_rows_again(recipe, tmp_path):
+    dataset = load_data(recipe)
+    mended, ledger = clean(dataset, {"copies": "drop", "leak": "drop", "personal_data": "redact", "secret": "redact"})
+    assert len(mended.train) == 97 and len(mended.test) == len(dataset.test)
+    everything = "\n".join(rows_of(mended).texts)
+    assert MAIL not in everything and KEY not in everything and everything.count("[EMAIL]") == 2
+    ledger.save(tmp_path / "ledger.json")
+    assert MAIL not in (tmp_path / "ledger.json").read_text() and KEY not in (tmp_path / "ledger.json").read_text()
+    again = replay(load_data(recipe), load_ledger(tmp_path / "ledger.json"))
+    assert again.train.equals(mended.train) and (again.fingerprint, again.split_fingerprint) == (mended.fingerprint, mended.split_fingerprint)
+    back = replay(load_data(recipe), ledger.without(why="copies"))
+    assert len(back.train) == 99 and replay(load_data(recipe), ledger.without()).fingerprint == dataset.fingerprint
+    assert not {"copies", "leak", "personal_data", "secret"} & {finding.kind for finding in inspect(mended)}
+
+
+def test_findings_are_cured_as_they_do_by_default(recipe):
+    dataset = load_data(recipe)
+    mended, ledger = clean(dataset, inspect(dataset, ["copies", "leak"]))
+    assert len(mended.train) == 97 and {why for why, _ in ledger.counts()} == {"copies", "leak"}
+
+
+def test_two_cures_of_one_text_are_both_made(recipe):
+    dataset = load_data(recipe)
+    text = dataset.train["text"][0]
+    row = rows_of(dataset).ids[0]
+    one = DataFinding("encoding", "warning", "a", (row,), cures={"edit": (Change(row, "edit", "text", text + " one"),)})
+    other = DataFinding("encoding", "warning", "b", (row,), cures={"edit": (Change(row, "edit", "text", text + " two"),)})
+    mended, _ = clean(dataset, [one, other])  # the second is looked for again, and isn't there any more
+    assert mended.train["text"][0] == text + " one"
+
+
+@pytest.mark.parametrize(("policy", "message"), [({"copy": "drop"}, "no such kind"), ({"copies": "burn"}, "nothing that can be done"), ({"copies": "relabel"}, "no cure relabel")])
+def test_a_policy_that_means_nothing_is_refused(recipe, policy, message):
+    with pytest.raises(DataError, match=message):
+        clean(load_data(recipe), policy)
+
+
+def test_a_policy_that_would_take_a_class_away_is_refused(tmp_path):
+    parts = frames()
+    parts["train"].loc[parts["train"]["label"] == "animal", "text"] = [parts["test"]["text"][i % 10 * 3] for i in range((parts["train"]["label"] == "animal").sum())]
+    for name, part in parts.items():
+        part.to_csv(tmp_path / f"{name}.csv", index=False)
+    dataset = load_data(load_recipe({"data": {"source": str(tmp_path)}}))
+    with pytest.raises(DataError, match="take the whole class away|would be in test and not in train"):
+        clean(dataset, {"leak": "drop"})
+
+
+def test_changes_by_hand_and_a_policy_travel_with_a_recipe(recipe, tmp_path):
+    source = load_data(recipe)
+    by_hand = apply(source, [Change("train.csv:30", "drop"), Change("train.csv:31", "relabel", "label", "number")])
+    by_hand.ledger.save(tmp_path / "by_hand.json")
+    dataset = curate(override(recipe, f"data.ledger={tmp_path / 'by_hand.json'}", "data.policy.copies=drop", "data.policy.near_copies=report"))
+    assert len(dataset.train) == 97 and len(dataset.ledger) == 4 and dataset.ledger.policy == {"copies": "drop", "near_copies": "report"}
+    assert curate(override(recipe, "data.policy.copies=drop", "data.policy.near_copies=report"), dataset) is dataset
+
+
+def test_rows_that_changed_since_the_ledger_are_named(recipe, planted, tmp_path):
+    ledger = apply(load_data(recipe), [Change("train.csv:31", "relabel", "label", "number"), Change("train.csv:32", "drop")]).ledger
+    ledger.save(tmp_path / "ledger.json")
+    for name in ("train", "valid", "test"):
+        (tmp_path / f"{name}.csv").write_text((planted / f"{name}.csv").read_text())
+    lines = (tmp_path / "train.csv").read_text().splitlines()
+    lines[30], lines[31] = lines[30].rsplit(",", 1)[0] + ",animal" if not lines[30].endswith("animal") else lines[30].rsplit(",", 1)[0] + ",colour", "x" + lines[31]
+    (tmp_path / "train.csv").write_text("\n".join(lines))
+    with pytest.raises(DataError) as caught:
+        curate(override(recipe, f"data.source={tmp_path}", f"data.ledger={tmp_path / 'ledger.json'}"))
+    assert "train.csv:31" in str(caught.value) and "train.csv:32" in str(caught.value)
+
+
+def test_a_run_keeps_its_ledger_and_is_evaluated_on_the_same_rows(recipe, tmp_path):
+    run = train(override(recipe, "data.policy.leak=drop", "data.policy.personal_data=redact", "data.policy.secret=redact"), runs_dir=tmp_path)
+    assert MAIL not in (run.folder / "ledger.json").read_text() and run.record["data"]["rows"]["train"] == 99
+    assert any("Policy leak=drop: 1 rows changed" in note for note in run.record["data"]["notes"])
+    assert rows_of_run(run).fingerprint == run.record["data"]["fingerprint"]
+    evaluate(run)
+    assert len((run.folder / "evaluation" / "predictions.jsonl").read_text().splitlines()) == 30
+    for path in run.folder.rglob("*"):
+        assert not path.is_file() or MAIL.encode() not in path.read_bytes(), path
+
+
+@pytest.mark.parametrize("start", [train, launch])
+def test_fail_ends_the_road_before_a_model_loads(recipe, tmp_path, start):
+    with pytest.raises(WorkbenchError, match="leak: .*The policy says fail"):
+        start(override(recipe, "data.policy.leak=fail"), runs_dir=tmp_path)
+    assert start is train or not runs(tmp_path)
+
+
+def test_the_command_line(recipe, tmp_path):
+    file = tmp_path / "recipe.yaml"
+    file.write_text(to_yaml(recipe))
+    told = CliRunner().invoke(app, ["inspect", str(file)])
+    assert told.exit_code == 1 and "error leak" in told.output and MAIL not in told.output
+    told = CliRunner().invoke(app, ["inspect", str(file), "data.policy.copies=drop", "--kind", "copies", "--ledger", str(tmp_path / "ledger.json")])
+    assert told.exit_code == 0 and "policy: Policy copies=drop: 2 rows changed" in told.output and len(load_ledger(tmp_path / "ledger.json")) == 2
+    assert isinstance(CliRunner().invoke(app, ["inspect", str(file), "--kind", "copy"]).exception, DataError)
+
+
+def test_a_papermill_run_fails_by_policy(recipe, tmp_path, monkeypatch):
+    papermill = pytest.importorskip("papermill")
+    from pathlib import Path
+
+    import finetune_wb
+
+    monkeypatch.setenv("FTWB_PROGRESS", "off")
+    (tmp_path / "recipe.yaml").write_text(to_yaml(recipe))
+    page = Path(finetune_wb.__file__).parents[1] / "nbs" / "recipes" / "finetune.ipynb"
+    with pytest.raises(papermill.PapermillExecutionError, match="The policy says fail"):
+        papermill.execute_notebook(page, tmp_path / "out.ipynb", parameters={"recipe_file": str(tmp_path / "recipe.yaml"), "overrides": ["data.policy.leak=fail"], "runs_dir": str(tmp_path / "runs")}, progress_bar=False, cwd=str(tmp_path))
+
+
+def test_every_kind_has_its_check():
+    assert len(set(KINDS)) == len(KINDS) == 26
