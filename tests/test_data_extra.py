@@ -211,5 +211,5 @@ def test_a_file_that_changes_after_it_was_looked_at(tmp_path):
 
 def test_fingerprints_tell_which_split_changed():
     data, other = load({"train": ROWS[:60], "test": ROWS[60:]}), load({"train": ROWS[:60], "test": ROWS[61:]})
-    one, two = data.fingerprints(), other.fingerprints()
+    one, two = data.fingerprints, other.fingerprints
     assert [split for split in SPLITS if one[split] != two[split]] == ["test"] and len({*one.values()}) == 3

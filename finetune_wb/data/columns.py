@@ -222,7 +222,7 @@ def _too_many(counts: Counter, rows: int, field: str, source: str, problems: Pro
             "Fractions are measurements (regression), not classes: name another column with data.label=….",
             file=source, field=field)
 
-# %% ../../nbs/11_data.columns.ipynb #6f58e404
+# %% ../../nbs/11_data.columns.ipynb #208438ae
 def _leaks(texts: Iterable[str], labels: Iterable[str], counts: Counter) -> list[str]:
     "Classes (of five rows or more) whose name stands in at least nine of ten of their texts."
     spoken = {name: {name.casefold(), re.sub(r"[_\-]+", " ", name.casefold())} for name in counts if counts[name] >= 5 and len(name) > 2}
@@ -235,8 +235,8 @@ def check_labels(
     source: str,  # how messages call the data
 ) -> tuple[str, ...]:  # notes
     "Refuses class names that can't be meant, and notes what is odd about the others."
-    counts = Counter(rows["label"])
-    first = dict(zip(reversed(rows["label"].tolist()), reversed(rows["origin"].tolist())))
+    labels = rows["label"].tolist()
+    counts, first = Counter(labels), dict(zip(reversed(labels), reversed(rows["origin"].tolist())))
     problems, notes = Problems(DataError), []
     _spellings(counts, first, field, problems)
     _too_many(counts, len(rows), field, source, problems)
@@ -245,7 +245,7 @@ def check_labels(
     notes += [f"The class {shown(name)} ({counts[name]} rows) often means \"no label\": it is kept as a class." for name in ("-1", "-100") if name in counts]
     spaced = [name for name in counts if name != name.strip()]
     if spaced: notes.append(f"Class names with spaces around them are kept as they are: {', '.join(map(shown, spaced[:5]))}.")
-    leaks = _leaks(rows["text"], rows["label"], counts)
+    leaks = _leaks(rows["text"].tolist(), labels, counts)
     if leaks:
         names = ", ".join(map(shown, leaks[:5])) + (f" and {len(leaks) - 5} more" if len(leaks) > 5 else "")
         notes.append(f"The name of the class stands in 90 % or more of its texts for {names}: the label may leak into the text.")

@@ -14,7 +14,7 @@ from json.encoder import encode_basestring_ascii
 
 import numpy as np
 
-# %% ../../nbs/12_data.deal.ipynb #69523a4b
+# %% ../../nbs/12_data.deal.ipynb #545486a1
 def digest(parts: Iterable[object]) -> str:
     "sha256 over the JSON of `parts`, one a line."
     found = hashlib.sha256()
@@ -23,7 +23,8 @@ def digest(parts: Iterable[object]) -> str:
 
 def _json(part: object) -> str:
     "`part` as JSON, which escapes what is not ASCII, lone surrogates too; plain rows without the encoder's detours."
-    if isinstance(part, list | tuple) and {*map(type, part)} <= {str, int}: return f"[{', '.join(encode_basestring_ascii(one) if type(one) is str else str(one) for one in part)}]"
+    if type(part) is str: return encode_basestring_ascii(part)
+    if type(part) is tuple and {*map(type, part)} == {str}: return f"[{', '.join(map(encode_basestring_ascii, part))}]"
     return json.dumps(part)
 
 def lots(

@@ -19,8 +19,8 @@ from ..run import read_json, write_json
 
 if TYPE_CHECKING: from pandas import DataFrame
 
-# %% ../../nbs/16_data.kept.ipynb #d00c8d86
-_FACTS = ("label_names", "fingerprint", "split_fingerprint", "notes", "source", "task", "group", "time")
+# %% ../../nbs/16_data.kept.ipynb #8d704537
+_FACTS = ("label_names", "fingerprint", "split_fingerprint", "notes", "source", "task", "group", "time", "fingerprints")
 _NESTED = ("messages", "chosen", "rejected", "tools")  # columns that hold lists
 
 def _each(frame: "DataFrame", change) -> "DataFrame":

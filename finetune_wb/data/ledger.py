@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Entry', 'Ledger', 'load_ledger', 'apply', 'replay']
 
-# %% ../../nbs/16_data.ledger.ipynb #6ade7ea1
+# %% ../../nbs/16_data.ledger.ipynb #6bf4b3df
 import hashlib
 import json
 from collections import Counter
@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from .findings import FIELDS, Change, Rows, rows_of
-from .split import SPLITS, Dataset
+from .split import SPLITS, Dataset, split_fingerprints
 from .turns import read_turns
 from ..errors import DataError, Problem, Problems, nearest, plain, shown
 from ..run import write_json
@@ -143,7 +143,7 @@ def apply(
     entries = tuple(Entry(change, why, _hash(_now(rows, place, change)), "" if change.action == "drop" else _hash(change.value)) for place, change in found)
     return _rebuilt(dataset, _changed(rows, found), replace(before, entries=(*before.entries, *entries)))
 
-# %% ../../nbs/16_data.ledger.ipynb #560f8c5a
+# %% ../../nbs/16_data.ledger.ipynb #7e01bdb3
 def _rebuilt(dataset: Dataset, frames: dict, ledger: Ledger) -> Dataset:
     "The dataset of `frames`; classes and fingerprints follow."
     if not len(frames["train"]): raise DataError(Problem(f"no row of train is left of {len(dataset.train):,}", "Take a milder cure, or look at what was found first.", file=dataset.source))
@@ -154,7 +154,7 @@ def _rebuilt(dataset: Dataset, frames: dict, ledger: Ledger) -> Dataset:
     made = [asdict(entry) for entry in ledger.entries]
     placed = [entry for entry in made if entry["change"]["action"] in ("drop", "move")]
     return replace(dataset, **frames, label_names=names, ledger=ledger, fingerprint=_hash([ledger.fingerprint, made]) if made else ledger.fingerprint,
-                   split_fingerprint=_hash([ledger.split_fingerprint, placed]) if placed else ledger.split_fingerprint)
+                   split_fingerprint=_hash([ledger.split_fingerprint, placed]) if placed else ledger.split_fingerprint, fingerprints=split_fingerprints(frames))
 
 # %% ../../nbs/16_data.ledger.ipynb #2d8144b9
 def _current(rows: Rows, place: int, change: Change, state: dict) -> object:

@@ -118,7 +118,7 @@ def prepare(
     record = _record(recipe, task, dataset, source, settings, parts["train_rows"], parts["valid_rows"])
     return Job(recipe=recipe, task=task, spec=spec, source=source, settings=settings, record={**record, "preflight": [str(replace(f, names=())) for f in findings]}, **parts), dataset
 
-# %% ../../nbs/43_training.prepare.ipynb #8fb60844
+# %% ../../nbs/43_training.prepare.ipynb #35ba368f
 def _cut(rows: Encoded | TokenRows) -> int:
     "How many rows were longer than the limit."
     return len(rows.cut) if isinstance(rows, Encoded) else sum(row.cut > 0 for row in rows.rows)
@@ -129,4 +129,4 @@ def _record(recipe: Recipe, task, data: Dataset, source: ModelSource, settings: 
     return {"created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"), "versions": versions(), "machine": machine(), "task": task.name,
             "model": source.identity, "settings": settings, "seeds": {"train": recipe.train.seed, "data": recipe.data.seed},
             "data": {"source": data.source, "rows": counts, "classes": list(data.label_names), "fingerprint": data.fingerprint,
-                     "split_fingerprint": data.split_fingerprint, "split_fingerprints": data.fingerprints(), "notes": list(data.notes), "cut": {"train": _cut(train), "valid": _cut(valid)}, **tokens}}
+                     "split_fingerprint": data.split_fingerprint, "split_fingerprints": dict(data.fingerprints), "notes": list(data.notes), "cut": {"train": _cut(train), "valid": _cut(valid)}, **tokens}}
