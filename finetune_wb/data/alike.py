@@ -121,7 +121,7 @@ def _met(
     codes = np.unique(pairs[:, 0] * len(keys) + pairs[:, 1])
     return np.stack([codes // len(keys), codes % len(keys)], 1)
 
-# %% ../../nbs/16_data.alike.ipynb #cf4a5fb9
+# %% ../../nbs/16_data.alike.ipynb #021ae3df
 def _cosines(matrix, pairs: np.ndarray) -> np.ndarray:
     "Cosine of each pair, (pairs,) float32."
     parts = [matrix[part[:, 0]].multiply(matrix[part[:, 1]]).sum(1) for part in np.array_split(pairs, len(pairs) // 50_000 + 1)]
@@ -145,9 +145,9 @@ def nearly_same(
     if len(keys) < 2: return np.zeros((0, 2), np.int64), np.zeros(0, np.float32), np.zeros(0, bool)
     pairs = _met(keys, np.full(len(keys), -1) if apart is None else apart)
     kept, cosines = _kept(keys, pairs), _cosines(_weighted(keys, 3, 5, False), pairs)
-    moved = np.flatnonzero((kept < NEAR) & (cosines >= NEAR))
-    if len(moved): kept[moved] = _kept([" ".join(sorted(key.split())) for key in keys], pairs[moved])
     sizes = np.array([len(key) for key in keys])[pairs].min(1)
+    moved = np.flatnonzero((kept < NEAR) & (cosines >= LOOK) & (sizes >= LONG))
+    if len(moved): kept[moved] = _kept([" ".join(sorted(key.split())) for key in keys], pairs[moved])
     near, look = kept >= NEAR, cosines >= np.where(sizes < LONG, LOOK, LOOK_LONG)
     return pairs[near | look], np.where(near, kept, cosines)[near | look], near[near | look]
 
@@ -251,7 +251,7 @@ def _same_meaning(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     pairs, where = np.unique(np.concatenate(found)[:, :2].astype(np.int64), axis=0, return_index=True)
     return pairs, np.concatenate(found)[where, 2].astype(np.float32)
 
-# %% ../../nbs/16_data.alike.ipynb #b23ae001
+# %% ../../nbs/16_data.alike.ipynb #80001231
 @dataclass(frozen=True, eq=False)
 class Alike:
     "Which texts of a dataset are the same, nearly the same, or fillings of one template."
@@ -277,7 +277,7 @@ def _parted(fillings: list[str], template: np.ndarray, pairs: np.ndarray) -> np.
     parted = (template[pairs[:, 0]] == template[pairs[:, 1]]) & (template[pairs[:, 0]] >= 0)
     for i in np.flatnonzero(parted).tolist():
         one, other = (fillings[place] for place in pairs[i].tolist())
-        parted[i] = not one or bool(_DIGITS.search(one + other)) or Levenshtein.normalized_similarity(one, other) < 0.6
+        parted[i] = not one or bool(_DIGITS.search(one + other)) or Levenshtein.normalized_similarity(one, other) < 0.75
     return parted
 
 def _joined(pairs: np.ndarray, near: np.ndarray, scores: np.ndarray, more: np.ndarray, closeness: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
