@@ -166,7 +166,7 @@ def test_a_second_evaluation_returns_what_was_written_without_reading_anything(t
     before = {p: p.read_bytes() for p in run.folder.rglob("*") if p.is_file()}
     from finetune_wb.evaluation import evaluate as module
 
-    for name in ("load_data", "load_trained", "predict", "embed"):
+    for name in ("curate", "rows_of_run", "load_trained", "predict", "embed"):
         monkeypatch.setattr(module, name, lambda *_, **__: pytest.fail("was read again"))
     source.unlink()
     again = evaluate(run.id, run.folder.parent)
@@ -232,10 +232,11 @@ def test_data_that_is_gone_is_named(trained):
 def test_rows_from_memory_are_kept_and_evaluated_from_there(tiny_model, tmp_path, monkeypatch):
     import pandas as pd
 
+    from finetune_wb.data import gate
     from finetune_wb.evaluation import evaluate as module
 
     run = train(recipe_for(tiny_model("bert")), pd.DataFrame(planted()), tmp_path, "one")
-    monkeypatch.setattr(module, "load_data", lambda *_: pytest.fail("the recipe's source was read"))
+    for place, name in ((gate, "load_data"), (module, "curate")): monkeypatch.setattr(place, name, lambda *_: pytest.fail("the recipe's source was read"))
     verdict = evaluate(run)
     assert verdict.rows == run.record["data"]["rows"]["test"] == len(predicted(run))
     kept = pd.read_parquet(run.folder / "rows.parquet")

@@ -365,15 +365,16 @@ def test_training_never_reads_a_test_text(tiny_model, tmp_path, monkeypatch, met
 
     import pandas as pd
 
+    from finetune_wb.data.load import load_data
     from finetune_wb.training import prepare as module
 
     class Poisoned(pd.DataFrame):
         def __getitem__(self, key):
             raise AssertionError("the test rows were read")
 
-    read, real_load, real_encode = [], module.load_data, module.encode
-    data = real_load(load_recipe({}), ROWS)
-    monkeypatch.setattr(module, "load_data", lambda *_: dataclasses.replace(data, test=Poisoned(data.test)))
+    read, real_encode = [], module.encode
+    data = load_data(load_recipe({}), ROWS)
+    monkeypatch.setattr(module, "curate", lambda *_: dataclasses.replace(data, test=Poisoned(data.test)))
     monkeypatch.setattr(module, "encode", lambda tokenizer, texts, *rest: read.extend(texts) or real_encode(tokenizer, texts, *rest))
     run = train(recipe_for(tiny_model("bert"), method, max_steps=2), None, tmp_path, "one")
     assert run.state == "finished" and read and not set(read) & set(data.test["text"])
