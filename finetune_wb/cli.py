@@ -42,7 +42,7 @@ def _table(columns: list[str], rows: list[list], title: str = "") -> None:
     for row in rows: table.add_row(*(Text(plain(str(cell))) for cell in row))
     Console().print(table)
 
-# %% ../nbs/81_cli.ipynb #2e0fd510
+# %% ../nbs/81_cli.ipynb #8f45db77
 @app.command("recipe")
 def recipe_command(overrides: Overrides = None):
     "Print a recipe with every field explained, to start from."
@@ -59,9 +59,9 @@ def fields():
 def data(recipe: RecipeFile, overrides: Overrides = None):
     "Load and split the data and show what is in it; nothing is trained."
     from finetune_wb.data.inspect import summary
-    from finetune_wb.data.load import load_data
+    from finetune_wb.data.gate import curate
     from finetune_wb.recipe import load_recipe
-    dataset = load_data(load_recipe(recipe, *(overrides or [])))
+    dataset = curate(load_recipe(recipe, *(overrides or [])))
     frame = summary(dataset)
     _table(["split", *map(str, frame.columns)], [[name, *row] for name, row in zip(frame.index, frame.values.tolist())], title=dataset.source)
     for note in dataset.notes: typer.echo(f"note: {plain(note)}")

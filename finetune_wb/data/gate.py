@@ -42,8 +42,8 @@ def _checks(kinds: Iterable[str]) -> Iterator[Callable]:
         for name, found in functions.items():
             if wanted & {*found}: yield getattr(import_module(f"finetune_wb.data.{module}"), name)
 
-# %% ../../nbs/19_data.gate.ipynb #84614412
-@dataclass(frozen=True)
+# %% ../../nbs/19_data.gate.ipynb #82f11669
+@dataclass(frozen=True, repr=False)
 class Findings:
     "What was found in a dataset."
     found: tuple[DataFinding, ...] = ()
@@ -63,6 +63,8 @@ class Findings:
     def __str__(self) -> str:
         if not self.found: return f"clean: nothing was found in {self.rows:,} rows"
         return "\n".join([*map(str, self.found), f"{self.rows:,} rows: {self.count('error')} errors, {self.count('warning')} warnings, {self.count('note')} notes"])
+
+    __repr__ = __str__
 
     def _repr_html_(self) -> str:
         if not self.found: return f"<p>Nothing was found in {self.rows:,} rows.</p>"
