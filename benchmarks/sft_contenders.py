@@ -1,7 +1,7 @@
 """One contender of sft.py in a process of its own: `python sft_contenders.py NAME options.json result.json`.
 
 Everybody gets the same token rows, initial weights, rate and number of steps, and keeps everything else at its own default. A step is timed from its begin to
-its end (forward, backward, clipping, optimizer), the first is dropped. This file imports nothing of finetune_wb outside `ours`, since
+its end (forward, backward, clipping, optimizer), the first ones are dropped. This file imports nothing of finetune_wb outside `ours`, since
 LLaMA-Factory and Unsloth live in environments of their own."""
 
 import json
@@ -152,6 +152,7 @@ def ours(options: dict, watch, folder: str, **train) -> None:
     from finetune_wb.run import create_run
     from finetune_wb.training.arguments import training_arguments
     from finetune_wb.training.collate import settle_batching
+    from finetune_wb.training.compiled import settle_compile
     from finetune_wb.training.language import language_trainer
     from finetune_wb.training.prepare import _attention
     from finetune_wb.training.tokens import TokenRow, TokenRows
@@ -171,20 +172,21 @@ def ours(options: dict, watch, folder: str, **train) -> None:
     torch.set_num_threads(options["threads"])
     set_seed(0)
     model = apply_method(load_causal(find_model(recipe.model), recipe.model, attention).to(options["device"]), recipe.method)
+    spec = recipe.train.model_copy(update={"compile": settle_compile(recipe.train, recipe.method.name, options["whole_job"], sum(p.numel() for p in model.parameters()), options["device"])})
     live = Live(create_run(recipe, folder, "run"))
     live.run.log.write("state", state="running", stage="load")
     arguments = training_arguments(recipe.train, live.run.checkpoints, RATE, bf16, options["device"], options["steps_per_epoch"])
     arguments.eval_strategy = arguments.save_strategy = "no"
     with Progress(1, "train") as bar:
         callback = RunCallback(live, bar)
-        runner = language_trainer(model, None, tokenizer, rows, token_rows(options["valid"]), recipe.train, arguments, callback, settle_batching(recipe.train.batching, model, attention))
+        runner = language_trainer(model, None, tokenizer, rows, token_rows(options["valid"]), spec, arguments, callback, settle_batching(recipe.train.batching, model, attention))
         if len(runner.get_train_dataloader()) != options["steps_per_epoch"]:
             raise SystemExit(f"{len(runner.get_train_dataloader())} batches an epoch instead of {options['steps_per_epoch']}")
         runner.start = 0.0
         runner.add_callback(watch)
         runner.train()
         callback.close()
-    watch.note = f"{attention}, {'bf16' if bf16 else 'fp32'}"
+    watch.note = f"{attention}, {'bf16' if bf16 else 'fp32'}{', compiled' if spec.compile else ''}"
 
 
 def ours_compiled(options: dict, watch, folder: str) -> None:
@@ -192,7 +194,12 @@ def ours_compiled(options: dict, watch, folder: str) -> None:
     ours(options, watch, folder, compile=True)
 
 
-KINDS = {f.__name__: f for f in (ours, ours_compiled, trainer, trainer_grouped, trl, llamafactory, unsloth)}
+def ours_uncompiled(options: dict, watch, folder: str) -> None:
+    "The same without it, as a short job is."
+    ours(options, watch, folder, compile=False)
+
+
+KINDS = {f.__name__: f for f in (ours, ours_uncompiled, ours_compiled, trainer, trainer_grouped, trl, llamafactory, unsloth)}
 
 if __name__ == "__main__":
     name, options, result = sys.argv[1], json.loads(Path(sys.argv[2]).read_text()), Path(sys.argv[3])
