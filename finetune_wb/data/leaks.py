@@ -5,18 +5,18 @@
 # %% auto #0
 __all__ = ['find_leaks', 'find_near_leaks', 'find_group_leaks', 'find_template_leaks', 'find_time_leaks']
 
-# %% ../../nbs/17_data.leaks.ipynb #fe87ff7d
+# %% ../../nbs/17_data.leaks.ipynb #385f07d0
 import re
 
 import numpy as np
 
-from .alike import Alike, alike, counted, drops, first_rows, split_numbers, text_key
+from .alike import Alike, alike, counted, drops, first_rows, same_texts, split_numbers
 from .findings import SHOWN, DataFinding, Rows
 from .split import SPLITS
 from .times import read_times
 from ..errors import DataError, Problem, nearest, shown
 
-# %% ../../nbs/17_data.leaks.ipynb #18f106db
+# %% ../../nbs/17_data.leaks.ipynb #ea8a5963
 _DROP = "Drop them from the earlier split; the later one stays what it was."
 
 def _seen_later(codes: np.ndarray, splits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -53,13 +53,12 @@ def find_leaks(
     found: Alike | None = None,  # of `alike(rows.texts)`; None looks now
 ) -> list[DataFinding]:
     "Rows of train or valid that a later split has too, and prompts that a later split asks too."
-    splits, texts = split_numbers(rows), (found or alike(rows.texts)).same
+    splits, texts = split_numbers(rows), found.same if found else same_texts(rows.texts)[0]
     places, later = _seen_later(texts, splits)
     leaks = [_leak(rows, "leak", "error", f"{_crossing(rows, places, 'is', 'are')} in a later split too", places, later, seen="the same as {other}")] if len(places) else []
     prompts = rows.prompts()
     if prompts is None: return leaks
-    from pandas import factorize
-    asked = factorize(np.array([text_key(prompt) for prompt in prompts] + [""], object))[0][:-1]
+    asked = same_texts(prompts)[0]
     rare = np.flatnonzero(np.bincount(asked)[asked] <= max(5, len(rows) / 100)) if len(rows) else asked
     more, others = (rare[found] for found in _seen_later(asked[rare], splits[rare]))
     new = ~np.isin(more, places)
