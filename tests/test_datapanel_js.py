@@ -193,6 +193,9 @@ def test_the_keyboard_walks_through_all_rows(shown):
     assert one.heard() == ["open"] and one.find(".ftwb-detail header b").inner_text() == "Row 15" and one.active() == 14
     press("ArrowUp")  # an open row follows
     assert one.heard() == ["open"] and one.find(".ftwb-detail header b").inner_text() == "Row 14"
+    assert one.click("tbody tr >> nth=2") == ["open"] and one.find(".ftwb-detail header b").inner_text() == "Row 3"  # a click opens another, and the same again closes it
+    assert one.click("tbody tr >> nth=2") == [] and one.find(".ftwb-detail").is_hidden()
+    assert one.click("tbody tr >> nth=13") == ["open"] and one.find(".ftwb-detail header b").inner_text() == "Row 14"
     press("Escape")
     assert one.find(".ftwb-detail").is_hidden() and one.active() == 13
     press("/")

@@ -5,9 +5,10 @@
 # %% auto #0
 __all__ = ['UNASKED', 'DataView', 'DataPanel']
 
-# %% ../../nbs/73_panels.data.ipynb #028e562e
+# %% ../../nbs/73_panels.data.ipynb #115da6c2
 import os
 import shlex
+import threading
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -43,7 +44,8 @@ class DataView(PanelView):
     profile = traitlets.Dict().tag(sync=True)  # columns, balance, lengths
     map = traitlets.Dict().tag(sync=True)  # points
 
-# %% ../../nbs/73_panels.data.ipynb #2b1cdd87
+# %% ../../nbs/73_panels.data.ipynb #46024922
+_IMPORTS = threading.Lock()  # two threads that import transformers at once find half of it
 UNASKED = 200_000  # rows that are split and checked without being asked
 _TEXTS = ("text", "messages", "chosen", "rejected")
 
@@ -69,7 +71,7 @@ def _stamp(data: object) -> tuple | None:
     except OSError: return None
     return found.st_size, found.st_mtime_ns
 
-# %% ../../nbs/73_panels.data.ipynb #3abd6ec5
+# %% ../../nbs/73_panels.data.ipynb #8e31b353
 class _Read(Working):
     "Rows, and what is known of them."
 
@@ -81,12 +83,12 @@ class _Read(Working):
         import pyarrow as pa
         grid = _at_once(data)
         self._raw, self._viewing = grid is not None, Viewing(grid if grid is not None else Grid(pa.table({})), size)
+        self._measured = None  # tokenizer and length
         self._wanted, self._refused, self._since = findings, None, 0  # steps that were made when the rows were checked last
-        if isinstance(data, Dataset): self._settle(data)
-        elif grid is None or len(grid) <= UNASKED: self.prepare()
-        else:
-            self._note = f"These {len(grid):,} rows are shown as they stand in the file. To split and to check as many takes minutes."
-            self._look_through()
+        self._begins = self.prepare
+        if isinstance(data, Dataset): self._begins = lambda: self._settle(data)
+        elif grid is not None and len(grid) > UNASKED:
+            self._note, self._begins = f"These {len(grid):,} rows are shown as they stand in the file. To split and to check as many takes minutes.", self._look_through
 
 # %% ../../nbs/73_panels.data.ipynb #0a9572d8
 class _Splits(_Read):
@@ -144,7 +146,7 @@ class _Learnt(_Splits):
             self._viewing.fold(folded(self._steps, self._ids[1]))
             self._publish()
 
-# %% ../../nbs/73_panels.data.ipynb #b211cdcb
+# %% ../../nbs/73_panels.data.ipynb #c2166e06
 class _Looks(_Learnt):
     "Findings."
 
@@ -164,11 +166,18 @@ class _Looks(_Learnt):
 
     def _measure(self) -> tuple:
         "The recipe's tokenizer and length; None, None where there is no recipe, or its model is not here."
+        with _IMPORTS:
+            if self._measured is None: self._measured = self._tokenizer()
+            return self._measured
+
+    def _tokenizer(self) -> tuple:
         if self._recipe is None: return None, None
+        import transformers
         from finetune_wb.models.catalog import find_model
         from finetune_wb.models.load import load_tokenizer
         from finetune_wb.training.examples import DEFAULT_MAX_LENGTH as rows
         from finetune_wb.training.prepare import DEFAULT_MAX_LENGTH as texts
+        transformers.AutoTokenizer, transformers.AutoModel  # noqa: B018
         try: tokenizer = load_tokenizer(find_model(self._recipe.model), self._recipe.model)
         except WorkbenchError as error:
             self._fail(error)
@@ -199,7 +208,7 @@ class _Counts(_Looks):
                 if self.view: self.view.publish(profile=found, state=self._state())
         self._work("profile", "counting", do)
 
-# %% ../../nbs/73_panels.data.ipynb #816760e0
+# %% ../../nbs/73_panels.data.ipynb #88d916ab
 class _Maps(_Counts):
     "Rows in the plane."
 
@@ -228,6 +237,9 @@ class _Maps(_Counts):
             names = [name for name in _TEXTS if name in (column.name for column in grid.columns)] or [column["name"] for column in self._viewing.columns if column["main"]]
             texts = ["\n".join(text for text in row if text) for row in zip(*(grid.texts(name).take(places).to_pylist() for name in names))]
             if not texts: raise DataError(Problem("there are no texts to make a map of"))
+            with _IMPORTS:
+                import transformers
+                transformers.AutoTokenizer, transformers.AutoModel  # noqa: B018
             vectors, by = text_vectors(texts, step=job.step)
             of = f", by the vectors of {by}"
         self._map = {"places": places, "vectors": vectors, "said": of, "how": "pca"}
@@ -270,7 +282,7 @@ def _as_code(
     else: cell = f"dataset, ledger = clean(dataset, {policy!r})" if policy else f'dataset = replay(dataset, load_ledger("{_FILE}"))'
     return [*lines, ["Cell", cell], ["Command", shlex.join(["ftwb", "train", "recipe.yaml", *made])]]
 
-# %% ../../nbs/73_panels.data.ipynb #57aa0aa0
+# %% ../../nbs/73_panels.data.ipynb #e3631fdc
 def _finding_told(finding: DataFinding, count: int, applied: str) -> dict:
     return {"kind": finding.kind, "severity": finding.severity, "what": plain(finding.what), "rows": count, "groups": len(finding.groups), "scored": finding.scored, "evidence": [[plain(row), plain(text)] for row, text in finding.evidence],
             "fix": plain(finding.fix), "cures": [[name, len(changes)] for name, changes in finding.cures.items() if changes], "applied": applied}
@@ -286,8 +298,8 @@ class _Says(_Points):
         "All but the rows."
         viewing, data = self._viewing, self._original
         job = self._jobs.get("reading") or self._jobs.get("checking") or self._jobs.get("map") or self._jobs.get("profile")
-        applied = {(step.kind): step.cure for step in self._steps if step.kind}
-        told = [_finding_told(found, len(places), applied.get(found.kind, "")) for found, places in zip(self.findings, viewing.places)]
+        applied = {(step.kind, step.found): step.cure for step in self._steps[self._since :] if step.kind}
+        told = [_finding_told(found, len(places), applied.get((found.kind, found.what), "")) for found, places in zip(self.findings, viewing.places)]
         label_count = len(data.label_names) if data is not None and data.label_names else len(self._labels())
         return {"task": data.task if data is not None else "", "source": plain(str(data.source if data is not None else self._name)), "rows": len(viewing.base), "splits": {split: len(getattr(data, split)) for split in SPLITS} if data is not None else {},
                 "columns": viewing.columns, "labels": self._labels(), "label_count": label_count, "findings": told, "checked": self._checked, "checking": "checking" in self._jobs, "can_check": data is not None, "stale": self._stale, "can_edit": data is not None,
@@ -398,7 +410,7 @@ class _Changes(_Saves):
             self._made = made
             return made[-1][1] if made else self._original
 
-# %% ../../nbs/73_panels.data.ipynb #cc24e311
+# %% ../../nbs/73_panels.data.ipynb #db599def
 class _Steps(_Changes):
     "Done and undone."
 
@@ -419,7 +431,7 @@ class _Steps(_Changes):
         name, steps = self._ids[0][self._place(row)], []
         for step in self._steps:
             left = tuple(change for change in step.changes if change.row != name or change.action != "drop")
-            if left: steps.append(step if len(left) == len(step.changes) else Step(step.what, left, step.kind, step.cure))
+            if left: steps.append(step if len(left) == len(step.changes) else Step(step.what, left, step.kind, step.cure, step.found))
         if steps == self._steps: raise DataError(Problem("this row is not dropped", field="row", value=row))
         return self._become(steps)
 
@@ -428,7 +440,7 @@ class _Steps(_Changes):
         if not self._steps: raise DataError(Problem("there is nothing to undo"))
         return self._become(self._steps[:-1])
 
-# %% ../../nbs/73_panels.data.ipynb #a5222bd1
+# %% ../../nbs/73_panels.data.ipynb #a151febc
 class _Cures(_Steps):
     "Cures of findings."
 
@@ -457,7 +469,8 @@ class _Cures(_Steps):
         if change.action == "drop":
             kept = next((group[0] for group in found.groups if change.row in group[1:]), None)
             return {"row": plain(change.row), "pieces": [["gone", cell(self._viewing.seen, place)[:400]]], "kept": cell(self._viewing.seen, self._place(kept))[:400] if kept else ""}
-        shown = pieces(cell(self._viewing.grid, place), value_text(change.value) or "", cover=found.kind in PRIVATE)
+        if place in self._viewing.covered and change.action == "edit" and found.kind not in PRIVATE: shown = [["same", f"{cell(self._viewing.seen, place)[:400]} (personal data: not compared)"]]
+        else: shown = pieces(cell(self._viewing.grid, place), value_text(change.value) or "", cover=found.kind in PRIVATE)
         context = next(c["name"] for c in self._viewing.columns if c["main"])
         kept = value_text(self._viewing.seen.data(context)[place].as_py()) or "" if change.action in ("relabel", "move") else ""
         return {"row": plain(change.row), "pieces": shown, "kept": kept[:400]}
@@ -468,7 +481,7 @@ class _Cures(_Steps):
         touched = {(change.row, change.field) for step in self._steps[self._since :] for change in step.changes if change.field}
         clash = sum((change.row, change.field) in touched for change in found.cures[name])
         if clash: raise DataError(Problem(f"{clash:,} of the rows were changed since they were checked, and this cure would undo that", "Check again, then take it.", field="cure", value=name))
-        return self._become([*self._steps, Step(f"{found.kind}: {name}", tuple(found.cures[name]), found.kind, name, self._checks and not self._since)])
+        return self._become([*self._steps, Step(f"{found.kind}: {name}", tuple(found.cures[name]), found.kind, name, found.what, self._checks and not self._since and sum(each.kind == found.kind and bool(each.cures) for each in self.findings) == 1)])
 
 # %% ../../nbs/73_panels.data.ipynb #d6b34853
 class _Edits(_Cures):
@@ -541,7 +554,7 @@ class _Displays(_Edits):
         self._put("text", {"text/plain": "\n".join(self._lines())}, new)
         self._put("rows", {"text/html": self._html(), "text/plain": "\n".join(self._lines()[:1])}, new)
 
-# %% ../../nbs/73_panels.data.ipynb #431f5d0d
+# %% ../../nbs/73_panels.data.ipynb #2e384207
 class DataPanel(_Displays):
     "The rows of a data set, what is wrong with them, and changes that can be undone."
     asked_for = ("show", "open", "save_csv", "look_at", "cure", "relabel", "edit", "drop", "restore", "undo", "check", "prepare", "map")
@@ -558,6 +571,8 @@ class DataPanel(_Displays):
         if not isinstance(rows_per_page, int) or not 1 <= rows_per_page <= 100: raise DataError(Problem("has to be a number from 1 to 100", field="rows_per_page", value=rows_per_page))
         self.where = _where(live)
         super().__init__(data, findings, recipe, vectors, rows_per_page)
+        at_once = self._begins == self.prepare
+        if at_once: self._begins()
         if job := self._jobs.get("reading"): job.wait(1.5)  # what is small is shown as it will stay
         if self._refused and not self._raw: raise self._refused
         take_over(self, _cell())
@@ -565,3 +580,4 @@ class DataPanel(_Displays):
             if self.where == "widget":
                 self.view = DataView(state=self._state(), page={**self._viewing.page(), "asked": 0}, profile=self._profile)
                 self.view.on_msg(self._take)
+        if not at_once: self._begins()

@@ -60,7 +60,7 @@ def from_frame(
     import pyarrow as pa
     return pa.table([_as_array(frame.iloc[:, i]) for i in range(frame.shape[1])], names=[str(name) for name in frame.columns])
 
-# %% ../../nbs/70_panels.grid.ipynb #94181283
+# %% ../../nbs/70_panels.grid.ipynb #deac378a
 def _read_csv(path: Path):
     from pyarrow import ArrowInvalid, csv, large_string
     with path.open("rb") as file: head = file.read(1 << 16)
@@ -80,7 +80,7 @@ def read_arrow(
     try:
         if path.suffix.lower() in (".csv", ".tsv"): return _read_csv(path)
         if path.suffix.lower() in (".jsonl", ".ndjson"): from pyarrow import json as reader; return reader.read_json(path)
-        if path.suffix.lower() == ".parquet": from pyarrow import parquet; return parquet.read_table(path)
+        if path.suffix.lower() == ".parquet": from pyarrow import parquet; return parquet.ParquetFile(path).read()  # read_table would import all of pyarrow.dataset
     except (pa.ArrowException, OSError, DataError): pass
     table = read_file(path)
     return pa.table([_as_array([row[i] for row in table.rows]) for i in range(len(table.columns))], names=list(table.columns))

@@ -12,16 +12,18 @@ import numpy as np
 
 from .grid import Grid
 
-# %% ../../nbs/71_panels.profile.ipynb #0e5da310
+# %% ../../nbs/71_panels.profile.ipynb #7a8577eb
 BARS, TOP = 24, 8  # bars of a histogram; values that are listed
 
 def histogram(
     values: np.ndarray,  # (rows,) numbers, none of them NaN
     bars: int = BARS,
+    line: float | None = None,  # that has to be in sight, where values reach it
 ) -> dict:  # edges, one more than bars; counts; more: whether the last bar holds what lies beyond its edge
     "Counts of equal stretches; whole numbers get edges at whole numbers."
     if not len(values): return {"edges": [], "counts": [], "more": False}
     low, high = float(values.min()), float(np.quantile(values, 0.995))
+    if line is not None and values.max() > line: high = max(high, line + (line - low) / bars)
     whole = bool(np.equal(np.mod(values, 1), 0).all())
     if whole:
         step = max(1, int(np.ceil((high - low + 1) / bars)))
@@ -83,7 +85,7 @@ def balance(
         if row["label"] is not None: found.setdefault(str(row["label"]), {})[row.get("split", "all")] = row["count_all"]
     return sorted(([name, counts] for name, counts in found.items()), key=lambda item: (-sum(item[1].values()), item[0]))
 
-# %% ../../nbs/71_panels.profile.ipynb #462ecfdd
+# %% ../../nbs/71_panels.profile.ipynb #ab08e8af
 SAMPLE, _PIECE = 20_000, 500  # rows that are counted in tokens at most; rows between two steps
 
 def sampled(
@@ -111,4 +113,4 @@ def lengths(
         elif texts: counted += map(len, tokenizer(texts, add_special_tokens=True, verbose=False)["input_ids"])
     numbers = np.array(counted, dtype=np.int64)
     line = max_length if tokenizer is not None else None
-    return {"unit": "words" if tokenizer is None else "tokens", "rows": len(grid), "counted": len(places), "bars": histogram(numbers, 40), "quantiles": _quantiles(numbers), "max_length": line, "cut": int((numbers > line).sum()) if line else 0}
+    return {"unit": "words" if tokenizer is None else "tokens", "rows": len(grid), "counted": len(places), "bars": histogram(numbers, 40, line), "quantiles": _quantiles(numbers), "max_length": line, "cut": int((numbers > line).sum()) if line else 0}

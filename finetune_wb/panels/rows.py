@@ -17,7 +17,7 @@ from ..data.findings import Change, DataFinding
 from ..errors import DataError, Problem, plain
 from .grid import WHOLE, Grid, cells, value_text
 
-# %% ../../nbs/72_panels.rows.ipynb #7fdf859a
+# %% ../../nbs/72_panels.rows.ipynb #3a3d6837
 @dataclass(frozen=True)
 class Step:
     "One thing that was done."
@@ -25,6 +25,7 @@ class Step:
     changes: tuple[Change, ...]
     kind: str = ""  # of the finding that was cured; empty by hand
     cure: str = ""  # its name
+    found: str = ""  # what the finding said
     whole: bool = False  # whether these are all of the cure's changes
 
 @dataclass(frozen=True)
@@ -172,7 +173,7 @@ class _Filtered(_Known):
         order = self.seen.order(self.sort, self.descending)
         return order[np.isin(order, places)]
 
-# %% ../../nbs/72_panels.rows.ipynb #cad77902
+# %% ../../nbs/72_panels.rows.ipynb #afbe1451
 class Viewing(_Filtered):
     "What is on the screen, and why."
 
@@ -193,7 +194,10 @@ class Viewing(_Filtered):
         places = found[self.at * self.size : (self.at + 1) * self.size].tolist()
         one, groups = None if self.finding is None else self.findings[self.finding], self.groups()
         scores = dict(zip((self.place_of.get(row) for row in one.rows), one.scores)) if one else {}
-        seen = {self.place_of.get(row): plain(text) for row, text in one.evidence} if one else {}
+        seen: dict[int | None, str] = {}
+        for row, text in one.evidence if one else ():
+            place = self.place_of.get(row)
+            seen[place] = f"{seen[place]} · {plain(text)}" if place in seen else plain(text)
         rows = [{"place": place, "cells": values, "state": self.changes.state(place), "masked": place in self.covered, "bad": int(self.bad[place]), "group": groups.get(place, (None, False))[0], "keep": groups.get(place, (None, False))[1],
                  "score": float(scores[place]) if place in scores else None, "seen": seen.get(place)} for place, values in zip(places, cells(self.seen, places, [column["name"] for column in self.columns], self.query))]
         return {"query": self.query, "where": {name: list(condition) for name, condition in self.conditions.items()}, "sort": self.sort, "descending": self.descending, "finding": self.finding, "picked": len(self.picked) if self.picked else 0,

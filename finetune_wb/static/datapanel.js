@@ -147,7 +147,7 @@ export function cureText(name, count) {
 
 const PATIENCE = 8000;  // milliseconds after which a kernel that does not answer is spoken of
 const TABS = { findings: "Findings", columns: "Columns", map: "Map", changes: "Changes" };
-const SEVERITIES = { error: ["bad", "✕ error"], warning: ["warn", "⚠ warning"], note: ["calm", "ⓘ note"] };
+const SEVERITIES = { error: ["bad", "✕ error"], warning: ["warn", "⚠ warning"], note: ["calm", "○ note"] };
 const CLASSES = 500;  // that a select bears
 
 function newPanel(model, signal) {
@@ -302,7 +302,8 @@ function paintColumns(panel) {
   const cards = [];
   if (profile.lengths) cards.push({ card: "lengths", found: profile.lengths });
   if (profile.balance?.length) cards.push({ card: "balance", found: profile.balance, splits: Object.keys(state.splits), all: panel.all });
-  for (const column of state.columns) cards.push({ card: "column", column, found: profile.columns?.[column.name] ?? null });
+  const told = new Set(["origin", ...(Object.keys(state.splits).length ? ["split"] : []), ...(profile.balance?.length ? ["label"] : [])]);  // in other words above
+  for (const column of state.columns) if (!told.has(column.name)) cards.push({ card: "column", column, found: profile.columns?.[column.name] ?? null });
   list(panel.columns, cards, one => ({ lengths: lengthCard, balance: balanceCard, column: columnCard }[one.card](panel, one)));
 }
 
@@ -399,7 +400,7 @@ function paintMap(panel) {
   show(made.root.firstChild, there);
   show(made.plot.parentElement, there);
   say(made.hint, "Draw around points to see their rows; click one to open it.");
-  say(made.note, there ? `${plural(map.places.length, "point")}${map.places.length < map.total ? ` of ${formatCount(map.total)} rows` : ""} ${map.said}${state.mapping ? ` · ${state.mapping}` : ""}` : state.mapping || "No map yet.");
+  say(made.note, there ? `${plural(map.places.length, "point")}${map.places.length < map.total ? ` of ${formatCount(map.total)} rows` : ""}${map.said}${state.mapping ? ` · ${state.mapping}` : ""}` : state.mapping || "No map yet.");
   mark(made.plot, "aria-label", there ? `Map of ${plural(map.places.length, "row")}, coloured by ${ways.find(([name]) => name === panel.by)?.[1]}; the legend beside it filters by the same` : "Map");
   if (!there) return list(made.keys, [], () => null);
   const way = map.colours.find(({ name }) => name === panel.by), { entries, colours } = legend(way.codes, way.names);
@@ -413,7 +414,7 @@ function paintMap(panel) {
       else if (entry.chosen) { const where = { ...panel.page.where }; delete where[entry.by]; panel.show({ where }); }
       else panel.filter(entry.by, ["is", entry.name]);
     }, { class: "ftwb-map-key", "aria-pressed": String(entry.chosen), tabIndex: entry.first ? 0 : -1, title: `Show the rows of ${text}` });
-    element.append(dot, h("span", { dir: "auto" }, text), h("span", { class: "ftwb-value ftwb-soft" }, formatCount(entry.count)));
+    element.append(dot, h("span", { class: "ftwb-name", dir: "auto" }, text), h("span", { class: "ftwb-value ftwb-soft" }, formatCount(entry.count)));
     return element;
   });
   drawMap(panel);
@@ -520,7 +521,7 @@ function buildTable(panel) {
   made.table = h("table", { role: "grid", "aria-label": "Rows", "aria-describedby": `${panel.id}-keys` }, made.head, made.body);
   made.root = h("div", { class: "ftwb-rows" }, made.table, h("div", { class: "ftwb-unseen", id: `${panel.id}-keys` }, "Up and down arrows move from row to row, Page Up and Page Down from page to page, Home and End to the first and the last row, Enter opens a row, Escape closes it, slash goes to the search."));
   panel.on(made.body, "keydown", event => rowKeys(panel, event));
-  panel.on(made.body, "click", event => { const row = event.target.closest("tr"); if (!row || getSelection()?.toString()) return; panel.active = [...made.body.children].indexOf(row); focusRow(panel, panel.active); open(panel, Number(row.dataset.place)); });
+  panel.on(made.body, "click", event => { const row = event.target.closest("tr"); if (!row || getSelection()?.toString()) return; const place = Number(row.dataset.place), shut = panel.open === place; focusRow(panel, [...made.body.children].indexOf(row)); if (shut || panel.open !== place) open(panel, place); });
   return made;
 }
 
@@ -695,11 +696,10 @@ function paint(panel) {
   show(panel.error, Boolean(model.get("error")));
   say(panel.title, [state.task, spoken(state.source)].filter(Boolean).join(" · "));
   paintFacts(panel);
-  say(panel.note.firstChild ?? panel.note, "");
   list(panel.note, state.note ? [[state.note, state.can_prepare]] : [], ([text, can]) => h("div", { class: "ftwb-line" }, h("span", {}, spokenLines(text)), ...(can ? [panel.button("Split and check", () => panel.ask("prepare"), { class: "ftwb-button ftwb-small ftwb-primary" })] : [])));
   show(panel.note, Boolean(state.note));
   if (panel.tab === null && (state.checked || !state.job)) panel.tab = state.findings.length ? "findings" : "columns";
-  const counts = { findings: state.findings.length || "", columns: state.columns.length, map: "", changes: state.changes.length || "" };
+  const counts = { findings: state.findings.length || "", columns: "", map: "", changes: state.changes.length || "" };
   for (const [name, tab] of Object.entries(panel.tabs.tabs)) {
     const taken = panel.tab === name;
     say(tab, counts[name] === "" ? TABS[name] : `${TABS[name]} ${formatCount(counts[name])}`);
