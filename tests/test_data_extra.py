@@ -90,6 +90,15 @@ def test_hostile_names_stay_text(tmp_path):
     assert [*kept_rows(tmp_path).train.columns][-1] == "extra:a\\ud800"
 
 
+def test_columns_that_weigh_more_than_the_rows_are_said(monkeypatch):
+    monkeypatch.setattr("finetune_wb.data.load._HEAVY", 50_000)
+    wide = {f"c{i}": "x" * (i + 1) for i in range(300)}
+    data = load([{**row, **wide} for row in ROWS])
+    note = next(note for note in data.notes if "further columns" in note)
+    assert "300 further columns travel along, with 4 million characters (" in note and '"c299" 0' in note and len(data.train.columns) == 303
+    assert not any("further column" in note for note in load(ROWS).notes)
+
+
 def test_rows_that_are_left_out_take_their_columns_along():
     rows = [{**row, "number": i} for i, row in enumerate(ROWS)]
     rows[5]["text"] = rows[9]["label"] = None

@@ -11,7 +11,9 @@ from finetune_wb.data.load import load_data
 from finetune_wb.data.split import SPLITS, build_dataset, fold, folds
 from finetune_wb.data.times import read_times
 from finetune_wb.errors import DataError
-from finetune_wb.recipe import DataSpec
+from finetune_wb.evaluation.evaluate import evaluate
+from finetune_wb.recipe import DataSpec, load_recipe
+from finetune_wb.training.train import train
 
 DAYS = [f"{year}-{month:02}-{day:02}" for year in (2021, 2022, 2023) for month in range(1, 13) for day in (3, 11, 27)]
 
@@ -257,3 +259,19 @@ def test_folds_of_rows_without_labels():
     texts = pd.DataFrame({"text": made(100).text, "origin": [f"t:{i}" for i in range(100)]})
     data = build_dataset({"all": texts}, DataSpec(), "t", task="completion")
     assert sorted(len(one.valid) for one in folds(data, 8)) == [10] * 8
+
+
+def test_a_fold_by_customer_is_trained_evaluated_and_recognised(tiny_model, tmp_path):
+    source = tmp_path / "a.csv"
+    made(150, classes=("a", "b"), customer=lambda i, chance: i // 3).drop(columns="origin").rename(columns={"extra:customer": "customer"}).to_csv(source, index=False)
+    recipe = load_recipe({"model": {"id": str(tiny_model("bert"))}, "data": {"source": str(source), "group": "customer", "folds": 3, "fold": 2}, "method": {"name": "probe"},
+                          "train": {"threads": 1, "bf16": False}, "evaluate": {"bootstrap_samples": 100, "baselines": ["majority"]}})
+    run = train(recipe, None, tmp_path / "runs", "one")
+    known, data = run.record["data"], load_data(recipe)
+    assert known["split_fingerprint"] == data.split_fingerprint and known["split_fingerprints"] == data.fingerprints and {*data.fingerprints} == {*SPLITS}
+    assert known["rows"]["valid"] == len(data.valid) and any("Fold 2 of 3" in note for note in known["notes"])
+    first = evaluate(run)
+    assert first.rows == len(data.test) == known["rows"]["test"]
+    for name in ("verdict.json", "metrics.json"): (run.evaluation / name).unlink(missing_ok=True)
+    source.write_text("\n".join(source.read_text().splitlines()[:-1]))
+    with pytest.raises(DataError, match="the rows are not those of training"): evaluate(run)

@@ -282,7 +282,7 @@ def _with_columns(table: Table, needed: Sequence[str]) -> Table:
             file=table.file, field=column))
     return table
 
-# %% ../../nbs/14_data.load.ipynb #2f4f5bb6
+# %% ../../nbs/14_data.load.ipynb #9a5cd829
 def load_data(
     recipe: Recipe | DataSpec,  # a recipe, or its data section
     source: object = None,  # overrides the recipe's: a path, hub id, DataFrame, datasets object, list of mappings, or {split: any of these}
@@ -318,8 +318,8 @@ def _builtin(source: str, spec: DataSpec, task: str) -> Dataset:
     if task not in ("auto", _BUILTIN[source]):
         holds = {"classification": "labelled texts", "instruction": "prompts and completions"}[_BUILTIN[source]]
         raise DataError(Problem(f"{source} holds {holds}, and the task is {task}", f"Give data.source a file of your own, or take task={_BUILTIN[source]}.", field="task"))
-    from finetune_wb.data.docstrings import docstring_rows, library_versions
-    from finetune_wb.data.signatures import signature_rows
-    read = ", ".join(f"{name} {version}" for name, version in library_versions().items())
-    splits = {"all": docstring_rows()} if source == "builtin:docstrings" else signature_rows()
+    from finetune_wb.data.docstrings import LIBRARIES, docstring_rows, library_versions
+    from finetune_wb.data.signatures import PACKAGES, signature_rows
+    splits, packages = ({"all": docstring_rows()}, LIBRARIES) if source == "builtin:docstrings" else (signature_rows(), PACKAGES)
+    read = ", ".join(f"{name} {version}" for name, version in library_versions(packages).items())
     return build_dataset(splits, spec, source, (f"Read from {read}.",), _BUILTIN[source])
