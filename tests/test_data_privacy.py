@@ -90,6 +90,8 @@ def test_a_wrong_check_digit_is_no_identifier(thing):
     ("[2001:db8:85a3::8a2e:370:7334]:443", "ip"), ("ip=198.51.100.23;", "ip"), ("::ffff:203.0.113.9", "ip"), ("AIza" + "Sy" * 17 + "x", "google_key"), ("xoxp-" + "1234567890-" * 3 + "abcdef", "slack_token"),
     ('{"pass' + 'word": "hunter2!"}', "password"), ("Authorization: Basic " + "dXNlcjpodW50ZXIyMTIz", "credential"), ("mongodb+srv://u:" + "p4ss%40word@cluster0.acme.io", "url_credentials"),
     ("AWS_SECRET_ACCESS_KEY=" + "wJalrXUtnFEMI/K7MDENG/bPxRfiCYzzzzKEY1", "credential"), ("-----BEGIN OPENSSH " + "PRIVATE KEY-----\\nb3BlbnNzaC1rZXktdjEAAAAABG5vbmU\\n-----END OPENSSH " + "PRIVATE KEY-----", "private_key"),
+    ("gateway fe80::1%eth0", "ip"), ("route 10.0.0.1/8", "ip"), ("[2001:db8::7]", "ip"), ("my credit card: 122000000000003", "card"), ("DNI 1234567L", "es_dni"), ("registry/:_authToken=" + "0f3b294a-cd03-11ec-9d64", "credential"),
+    ("'the" + "secret': '{{k}e)y${o]f(my[house>-_$#thatone}}'", "credential"), ("my_pass" + "word = @'a{b}c(d)e!'", "password"), ("eyJhbGciOiJIUzI1NiJ9." + "eyJzdWIiOiIxMjM0NTY3ODkw", "jwt"), ("bot110201543:" + "AAHdqTcvCH1vGWJxfSe1ofSAs0K5PALDsaw", "telegram_token"),
 ])  # fmt: skip
 def test_spellings(text, thing): assert [span.thing for span in find_spans([text])[0]] == [thing]
 
@@ -98,6 +100,7 @@ def test_spellings(text, thing): assert [span.thing for span in find_spans([text
     "Python 3.11.7, torch 2.13.0+cpu, driver 535.104.05.01", "SELECT * FROM t WHERE id = 1234567890123", "1.2.3.4 is section four", "12:30:45 and 00:1A:2B:3C:4D:5E", "a::b::c in C++", "x = 100-200-300 = -400",
     "def login(password: str, token: str) -> None:", 'os.environ["SECRET_KEY"]', "password: <your password here>", "tokens: 1,048,576 per second", "https://example.org/a/b?page=1234567", "0.1234567890123456", "@user mentioned @other",
     "2026-11-21T12:30:45.123456Z", "3.14159265358979", "call f(1234567890)", "sk-learn and task-force", "The key is under the mat, basic as it is.", "row 4111 of 1111 has 1111 errors", "model-00001-of-00002.safetensors", "eyJ is how tokens begin", "Decimal('-86087.7578') + 35236450.6", "h * 69069 + 907133923", "digits = '0123456789'", "aix-6107-1415-32", "mask 255.255.255.0",
+    "password: {{ db_password }}", "my_password = foo(hey)you", "token = request.json_body['token1']", "pwd = (self.password.encode('utf-8'))", "$password = $input;", "2001::db8::1", "684D:1111:222:3333:4444:5555:77", "//registry/:_auth=${AUTH_TOKEN_2}", "078 00 1123", "693-09.4444",
 ])  # fmt: skip
 def test_lookalikes(text): assert find_spans([text]) == {}
 

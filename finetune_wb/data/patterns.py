@@ -26,9 +26,10 @@ def _emails(text: str) -> Iterator[Span]:
         if not match[0].startswith(("git@", "npm@")) and not _FILE.search(match[0]): yield Span(*match.span(), "email")
     for match in _VEILED.finditer(text) if "at" in text or "AT" in text else (): yield Span(*match.span(), "email")
 
-# %% ../../nbs/16_data.patterns.ipynb #0934fc4d
+# %% ../../nbs/16_data.patterns.ipynb #b5b0f116
 _IPV4 = re.compile(r"(?<![\w.-])\d{1,3}(?:\.\d{1,3}){3}(?![\w-]|\.\d)")
 _IPV6 = re.compile(r"(?<![\w:.])(?=[0-9a-fA-F]{0,4}:)[0-9a-fA-F:]{4,39}(?:\.\d{1,3}){0,3}(?![\w:])")
+_ROUTED = re.compile(r"(?:[23][0-9a-f]{3}|f[cd][0-9a-f]{2}|fe[89ab][0-9a-f]):", re.IGNORECASE)  # global, local to a site, local to a link
 _VERSION = re.compile(r"(?:\bv(?:er(?:sion)?s?)?\.?|\brelease|\bbuild|\bsection|\bchapter|\bfirmware|\bsdk|\bdriver|§|\w/|[=<>~^])\s?$", re.IGNORECASE)
 _IP_CUE = re.compile(r"(?<![^\W_])(?:ip|ipv4|address|adresse|host|server|ping|login|client|addr|inet|gateway|dns|peer|remote|subnet)(?![^\W_])", re.IGNORECASE)
 
@@ -38,15 +39,15 @@ def _ips(text: str) -> Iterator[Span]:
         except AddressValueError: continue
         before, numbers = _VERSION.search(text, max(0, match.start() - 12), match.start()), address.packed
         known = cued(text, match.start(), _IP_CUE, 30) and not (before and before[0][0].isalpha() and not before[0].rstrip().endswith("/"))
-        nobody = address.is_loopback or address.is_multicast or numbers[0] in (0, 255) or not known and max(numbers) < 32
+        nobody = address.is_loopback or address.is_multicast or numbers[0] in (0, 255) or not known and max(numbers) < 32 and not address.is_private
         if not nobody and (known or not before): yield Span(*match.span(), "ip")
     for match in _IPV6.finditer(text) if text.count(":") > 1 else ():
         try: address = IPv6Address(match[0].rstrip("."))
         except AddressValueError: continue
         groups = [group for group in match[0].split(":") if group]
-        if not address.is_loopback and len(groups) > 2 and any(c.isdigit() for c in match[0]): yield Span(*match.span(), "ip")
+        if not address.is_loopback and (len(groups) > 2 and any(c.isdigit() for c in match[0]) or _ROUTED.match(match[0])): yield Span(*match.span(), "ip")
 
-# %% ../../nbs/16_data.patterns.ipynb #8bd1b41e
+# %% ../../nbs/16_data.patterns.ipynb #25ee935b
 REGIONS = ("US", "CA", "GB", "DE", "FR", "ES", "IT", "NL", "PL", "BR", "IN", "SE", "CH", "BE", "PT", "AU")
 _PHONE = re.compile(r"(?<![\w+$€£¥#])(?<!\d[.,/:])(?<!\w-)(?:\+ ?|\()?\(?\d[\d ().\-/\u00a0\u2011\u2013]{5,24}\d(?: ?(?:x|ext\.?|#) ?\d{1,6})?(?!\w)(?![.,:]\d)")
 _PHONE_CUE = re.compile(r"(?<![^\W_])(?:phones?|tele\w*|tel|t[ée]l\.?|tlf|mobil\w*|mob|m[óo]vil|cell(?:s|ular\w*|phone|ulare)?|call(?:ing|ed|back)?|dial|ring|text(?: me)?|sms|whats\s?app|signal|fax|reach|hotline|handy|ruf\w*|appel\w*|portable|ll[áa]m\w*"
@@ -56,10 +57,10 @@ _NOT_PHONE = re.compile(r"(?<![^\W_])(?:orders?|invoice|ticket|ref(?:erence)?|is
 _DATE = re.compile(r"(?:\d{4}[-./]\d{1,2}[-./]\d{1,2}|\d{1,2}[-./ ]\d{1,2}[-./ ](?:19|20)\d\d|(?:19|20)\d\d ?[-–/] ?(?:19|20)\d\d)(?!\d)|97[89][- ]\d")
 _NEVER_0, _ALWAYS_0 = ("US", "CA", "ES", "PL", "PT"), ("GB", "DE", "FR", "NL", "SE", "CH", "BE", "AU")  # how a number is dialled inside its country
 _EXTENSION, _CUT = re.compile(" ?(?:x|ext|#)"), re.compile(r"[ /(\u2013-](?=[ (+\d])")
-_SUM_AFTER, _SUM_IN = re.compile(r" ?[=*/]|>>| ?[-+×÷] ?\$"), re.compile(r"\d ?/|\d ?[-–] | -\d|\.\d+ ?-|^[1-9]\d*[-–]\d+$")  # arithmetic
+_SUM_AFTER, _SUM_IN = re.compile(r" ?[=*/]|>>| ?[-+×÷] ?\$"), re.compile(r"\d ?/|\d ?[-–] | -\d|\.\d+ ?-|-\d+\.|^[1-9]\d*[-–]\d+$")  # arithmetic
 _OTHER = re.compile(r"\+?\d{4,}\.\d+|\d+\.\d+|\d{1,3}(?:\.\d{1,3}){3}|0?123456789\d?")  # a decimal, an address on the net, the digits in a row
 _CALL = re.compile(r"\w\($")  # f(1234567890)
-_NUMBERS, _SOCIAL = re.compile(r"\d[ -]$"), re.compile(r"\d{3}-\d\d-\d{4}")  # a number goes before; grouped as a US social security number
+_NUMBERS, _SOCIAL = re.compile(r"\d[ -]$"), re.compile(r"\d{3}[ .-]\d\d[ .-]\d{4}")  # a number goes before; grouped as a US social security number
 _NANP = re.compile(r"(?:\+?1[ .-]?)?(?:\([2-9]\d\d\) ?|[2-9]\d\d[ .-])[2-9]\d\d[ .-]\d{4}")
 
 def _international(number: str) -> bool:

@@ -13,7 +13,7 @@ from functools import cache
 
 from .spans import Span, Thing, without_overlaps
 
-# %% ../../nbs/15_data.secrets.ipynb #d91d196a
+# %% ../../nbs/15_data.secrets.ipynb #a336aa10
 @dataclass(frozen=True)
 class _Maker:
     thing: Thing
@@ -35,7 +35,7 @@ _MAKERS = (
     _maker("hugging_face_token", "Hugging Face tokens", "hf_ api_org_", r"hf_[A-Za-z0-9]{30,}|api_org_[A-Za-z0-9]{30,}"),
     _maker("npm_token", "npm tokens", "npm_", r"npm_[A-Za-z0-9]{30,}"),
     _maker("pypi_token", "PyPI tokens", "pypi-", r"pypi-[\w-]{30,}"),
-    _maker("telegram_token", "Telegram bot tokens", ":aa", r"\d{8,10}:AA[\w-]{33}"),
+    _maker("telegram_token", "Telegram bot tokens", ":aa", r"(?:bot)?\d{8,10}:AA[\w-]{33}"),
     _maker("discord_token", "Discord tokens", "discord", r"[MNO][A-Za-z\d]{23,25}\.[\w-]{6}\.[\w-]{27,}|(?:discord|discordapp)\.com/api/webhooks/\d{10,}/[\w-]{20,}"),
     _maker("mail_service_key", "keys of mail and message services", "sg. key- -us sk", r"SG\.[\w-]{16,}\.[\w-]{32,}|key-[0-9a-f]{32}|[0-9a-f]{32}-us\d{1,2}|SK[0-9a-f]{32}"),
     _maker("cloud_token", "tokens of cloud services",
@@ -44,7 +44,7 @@ _MAKERS = (
            r"|FlyV1 [\w+/=,-]{40,}|dp\.(?:pt|st|ct|sa|scim|audit)\.[\w.-]{30,}|NRAK-[A-Z0-9]{27}|sntrys_[\w+/=]{30,}|glsa_\w{30,}|glc_[\w+/=]{30,}|dckr_pat_[\w-]{20,}|rubygems_[0-9a-f]{48}|PMAK-[0-9a-f-]{40,}"
            r"|shp(?:at|ca|pa|ss)_[0-9a-fA-F]{32}|sq0[a-z]{3}-[\w-]{22,}|EAAA[\w-]{40,}|ATATT3[\w=-]{40,}|lin_api_\w{30,}|ntn_\w{40,}|figd_[\w-]{30,}|gsk_[A-Za-z0-9]{30,}|r8_[A-Za-z0-9]{30,}|xai-[A-Za-z0-9]{40,}"
            r"|pplx-[A-Za-z0-9]{30,}|AGE-SECRET-KEY-1[A-Z0-9]{50,}"),
-    _maker("jwt", "JSON web tokens", "eyj", r"(?<![\w-])eyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]{8,}|(?<![\w-])eyJ[\w-]{8,}\.[\w-]{0,}\.[\w-]{8,}\.[\w-]{8,}\.[\w-]{8,}"),
+    _maker("jwt", "JSON web tokens", "eyj", r"(?<![\w-])eyJ[\w-]{8,}\.eyJ[\w-]{8,}(?:\.[\w-]{8,})?|(?<![\w-])eyJ[\w-]{8,}\.[\w-]{0,}\.[\w-]{8,}\.[\w-]{8,}\.[\w-]{8,}"),
 )
 
 # %% ../../nbs/15_data.secrets.ipynb #307e99c2
@@ -62,19 +62,23 @@ def _private_keys(text: str) -> Iterator[Span]:
 def _key_end(text: str, start: int, limit: int) -> int:
     return _BASE64.match(text, start, limit).end()
 
-# %% ../../nbs/15_data.secrets.ipynb #7a0b053b
+# %% ../../nbs/15_data.secrets.ipynb #1075e2e9
 _URL = re.compile(r"(?<![A-Za-z0-9+.-])[A-Za-z][A-Za-z0-9+.-]{1,30}://([^\s:/@\"'<>]{0,100}:[^\s/@\"'<>]{1,200})@(?=[\w\[])")
 _NAMES = (r"pass(?:word|wort|wd|phrase|code)|contraseña|mot de passe|senha|pwd|secret|token|api[_\- ]?key|apikey|access[_\- ]?key|private[_\- ]?key|account[_\- ]?key|shared[_\- ]?access[_\- ]?key"
           r"|encryption[_\- ]?key|signing[_\- ]?key|auth[_\- ]?key|client[_\- ]?key|license[_\- ]?key|credentials?|auth|session[_\- ]?id|conn(?:ection)?[_\- ]?str(?:ing)?|pass|key(?![A-Za-z])")
-_ASSIGNED = re.compile(rf"({_NAMES})[\w-]{{0,20}}(?:\\?[\"'\]]){{0,2}}\s{{0,3}}(?:=>|:=|={{1,2}}|:)\s{{0,3}}(?:\\?([\"'`]))?([^\s\"'`,;<>{{}}()\[\]|&\\]{{4,512}})", re.IGNORECASE)
+_ASSIGNED = re.compile(rf"({_NAMES})[\w-]{{0,20}}(?:\\?[\"'\[\]]){{0,3}}(?:\s{{0,3}}(=>|:=|={{1,2}}|:)\s{{0,3}}|\s{{1,3}}(?=[\"']))"
+                       r"(?:@?\\?\"([^\s\"\\]{4,512})\\?\"|@?\\?'([^\s'\\]{4,512})\\?'|`([^\s`]{4,512})`|([^\s\"'`,;|&\\]{4,512}))", re.IGNORECASE)
 _SAID = re.compile(r"(pass(?:word|wort|wd|phrase|code)|pwd|secret|token|api key|access key) (?:is|was|to|ist|es|est|é)(?: now| set to)?:? {0,2}[\"'`]?([^\s\"'`,;<>()]{6,200})", re.IGNORECASE)
 _BEARER = re.compile(r"\b(bearer|basic|authorization: ?token)\s{1,3}([A-Za-z0-9._~+/=-]{16,4096})", re.IGNORECASE)
 _PASSWORD = ("password", "passwort", "passwd", "passphrase", "passcode", "contraseña", "mot de passe", "senha", "pwd")
-_EMPTY = re.compile(r"(?:<|\$|%|\{|\[|@|#|x{3}|\*{3}|\.{3}|-{3}|_{3}|your|my[-_]|change|example|placeholder|none|null|true|false|undefined|redacted|hidden|removed|env[.\[(]|os\.|process\.|config|getenv|args\.|self\.|settings\.|secrets?\.|https?:|/)", re.IGNORECASE)
+_EMPTY = re.compile(r"\$?\{\{?[^{}]*\}?\}$|\$[\w{(\[]|<[^<>]*>?$|%\(?\w+|\[\w*\]$|[<\[{(]{1,2}[\w .%=-]*$|[@#]|x{3}|\*{3}|\.{3}|-{3}|_{3}|your|my[-_]|change|example|placeholder|none|null|true|false|undefined|redacted|hidden|removed|env[.\[(]"
+                    r"|os\.|process\.|config|getenv|args\.|self\.|this\.|settings\.|secrets?\.|https?:|/|\(?\w[\w.]*[(\[]", re.IGNORECASE)  # templates, placeholders, code
 _VARIABLE = re.compile(r"[A-Za-z_]+(?:[._]\w*)*")
 
 def _mixed(value: str) -> tuple[bool, bool, bool]:
     return any(c.isalpha() for c in value), any(c.isdigit() for c in value), any(not c.isalnum() for c in value)
+
+_STRANGE = set("!@#$%^&*+={}[]()<>~?|")  # what words and names of variables don't have
 
 def _telling(name: str, quoted: bool, value: str) -> bool:
     "Whether what is assigned to `name` is a secret and not a word, a variable or a placeholder."
@@ -82,21 +86,22 @@ def _telling(name: str, quoted: bool, value: str) -> bool:
     if _EMPTY.match(value) or len(set(value)) < 4: return False
     if name.lower() in _PASSWORD:
         return len(value) >= 6 and (value.lower() not in (*_PASSWORD, "string") if quoted else digits or symbols and not _VARIABLE.fullmatch(value))
-    long = 16 if name.lower() in ("key", "auth", "pass") or name.lower().startswith(("session", "credential")) else 10
-    return len(value) >= long and letters and digits and not (_VARIABLE.fullmatch(value) and not quoted and _words(value))
+    long = 16 if name.lower() in ("key", "pass") or name.lower().startswith(("session", "credential")) else 12 if name.lower() == "auth" else 10
+    return len(value) >= long and letters and (digits or len(_STRANGE & set(value)) > 2) and not (_VARIABLE.fullmatch(value) and not quoted and _words(value))
 
 def _words(value: str) -> bool:
     "Whether a value is words with a number, as names of variables are: `token_v2`, `layer3.bias`."
     return sum(c.isdigit() for c in value) <= 2 and all(part.isalpha() and (part.islower() or part.istitle()) or part.isdigit() or len(part) <= 8 for part in re.split(r"[._]", value))
 
-# %% ../../nbs/15_data.secrets.ipynb #eb492bae
+# %% ../../nbs/15_data.secrets.ipynb #3dc0c9f1
 def _named(name: str, start: int, value: str) -> Span:
     return Span(start, start + len(value), "password" if name.lower() in _PASSWORD else "credential")
 
 def _assigned(text: str) -> Iterator[Span]:
     for match in _ASSIGNED.finditer(text):
-        value = match[3].rstrip(".!?:")
-        if _telling(match[1], bool(match[2]), value): yield _named(match[1], match.start(3), value)
+        group = match.lastindex if match.lastindex > 2 else 6
+        value = match[group] if group < 6 else match[group].rstrip(".!?:)]}>") if not match[group].startswith("{") else match[group]
+        if _telling(match[1], group < 6 and match[2] is not None, value): yield _named(match[1], match.start(group), value)
     for match in _SAID.finditer(text):
         value = match[2].rstrip(".!?:")
         if len(value) >= 6 and all(_mixed(value)[:2]) and not _EMPTY.match(value): yield _named(match[1], match.start(2), value)
