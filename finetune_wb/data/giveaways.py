@@ -16,15 +16,21 @@ from .findings import SHOWN, Change, DataFinding, Rows
 from .turns import joined
 from ..errors import shown
 
-# %% ../../nbs/17_data.giveaways.ipynb #9483419e
+# %% ../../nbs/17_data.giveaways.ipynb #17063720
 _FOLDS, _ROWS = 5, 100_000  # folds; rows that features are tried on, drawn by a fixed seed
+
+def _pairs(values: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    "Each value and label that occur together, by value, and how often."
+    size = int(labels.max(initial=0)) + 1
+    codes, counts = np.unique(values * size + labels, return_counts=True)
+    return codes // size, codes % size, counts
 
 def _guesses(values: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     "The values that occur, sorted, and the most frequent label of each."
-    pairs, counts = np.unique(np.stack([values, labels], 1), axis=0, return_counts=True)
-    order = np.lexsort([pairs[:, 1], -counts, pairs[:, 0]])
-    held, first = np.unique(pairs[order, 0], return_index=True)
-    return held, pairs[order[first], 1]
+    held, guess, counts = _pairs(values, labels)
+    order = np.lexsort([guess, -counts, held])
+    distinct, first = np.unique(held[order], return_index=True)
+    return distinct, guess[order][first]
 
 def _gain(values: np.ndarray, labels: np.ndarray) -> float:
     "How much of the way from the most frequent class to no error `values` (rows,) of one feature go alone, on rows they were not fitted on; at most 1, and below 0 where they mislead."
@@ -41,11 +47,10 @@ def _gain(values: np.ndarray, labels: np.ndarray) -> float:
 
 def _bits(values: np.ndarray, labels: np.ndarray) -> float:
     "Mutual information of a feature and the labels, bits."
-    _, joint = np.unique(np.stack([values, labels], 1), axis=0, return_counts=True)
     def entropy(counts): return float(-(counts / counts.sum() * np.log2(counts / counts.sum())).sum())
-    return entropy(np.unique(values, return_counts=True)[1]) + entropy(np.unique(labels, return_counts=True)[1]) - entropy(joint)
+    return entropy(np.unique(values, return_counts=True)[1]) + entropy(np.unique(labels, return_counts=True)[1]) - entropy(_pairs(values, labels)[2])
 
-# %% ../../nbs/17_data.giveaways.ipynb #2180604d
+# %% ../../nbs/17_data.giveaways.ipynb #2627e7a2
 _LEAST, _BEST = 20, 20  # rows that a feature must be in; words that are measured out of fold
 _NEARLY, _HALF = 0.9, 0.5  # of the way from the most frequent class to no error: an error from here; a warning from here
 _AROUND = ".,;:!?…\"'“”‘’()"
@@ -63,7 +68,8 @@ def _presence(tokens: Sequence[list[str]]):
     sizes = np.array([len(held) for held in tokens])
     row = np.repeat(np.arange(len(tokens)), sizes)
     numbers = numbers[: len(row)]
-    pairs = np.unique(row * len(words) + numbers)
+    pairs = np.sort(row * len(words) + numbers)
+    pairs = pairs[np.diff(pairs, prepend=-1) != 0]
     row, numbers = pairs // len(words), pairs % len(words)
     often = np.bincount(numbers, minlength=len(words)) >= _LEAST
     place = np.cumsum(often) - 1
@@ -139,7 +145,7 @@ def _words_finding(rows: Rows, words: set[str], severity: str, what: str, found:
     fix = "If the word was put there with the label, take it out; if people write it, the task is this easy." if severity != "note" else "Honest keywords look like this; so do labels that slipped into the text."
     return DataFinding("giveaway", severity, what, tuple(rows.ids[i] for i in places), evidence=evidence, fix=fix, cures=_removed(rows, places, words) if severity != "note" else {})
 
-# %% ../../nbs/17_data.giveaways.ipynb #a9a8d7a4
+# %% ../../nbs/17_data.giveaways.ipynb #04d9bbff
 def _forms(texts: Sequence[str]) -> dict[str, list]:
     "Features of form: name → (texts,) values."
     first = [(text.split(None, 1) or [""])[0].casefold() for text in texts]
@@ -168,10 +174,10 @@ def _column_findings(rows: Rows, used: np.ndarray, labels: np.ndarray) -> list[D
     "Further columns that tell the label alone."
     made, extra = [], rows.extra
     for name in extra.columns:
-        coded = _coded([extra[name].iat[i] for i in used.tolist()])
+        coded = _coded(extra[name].to_numpy(object)[used].tolist())
         gain = _gain(coded, labels)
         if gain < _HALF: continue
-        same = len(np.unique(np.stack([coded, labels], 1), axis=0)) == len(np.unique(coded)) == len(np.unique(labels))
+        same = len(_pairs(coded, labels)[0]) == len(np.unique(coded)) == len(np.unique(labels))
         what = f"the column {shown(name)} " + ("is the label under another name" if same else f"tells the label: it goes {gain:.0%} of the way from the most frequent class to no error ({_bits(coded, labels):.2f} bits)")
         fix = "It is not learnt from as it stands; keep it out of the text." if same else "It is not learnt from; ask why it knows the label, and split with it as data.group if it says where rows come from."
         made.append(DataFinding("giveaway", "warning" if gain >= _NEARLY and not same else "note", what, fix=fix))
