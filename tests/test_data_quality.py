@@ -275,6 +275,13 @@ def test_full_stops_count_only_where_they_are_the_custom():
     assert numbers(find_unfinished(rows(messages=[*prose, bare[0]]))[0]) == {100} and not find_unfinished(rows(messages=bare)) and not find_unfinished(rows(messages=[*prose[:50], *bare[:50]]))
 
 
+@pytest.mark.parametrize("end", ["\n#### {i}", "\nAnswer: {i}", ' {{"value": {i}}}', "\n```\n{i}\n```"])
+def test_an_ending_that_all_but_a_few_have_is_missed(end):
+    texts = [s + end.format(i=i) for i, s in enumerate(sentences(100))]
+    cut = [texts[i][: len(texts[i]) - len(end.format(i=i)) - 1] for i in (3, 50)]
+    assert numbers(find_unfinished(rows(messages=[asked("Go", text) for text in [*texts, *cut]]))[0]) == {100, 101} and not find_unfinished(rows(messages=[asked("Go", text) for text in texts]))
+
+
 @pytest.mark.skipif(not SHARED.is_dir(), reason="shared/data is not here: GSM8K is read from it")
 def test_gsm8k_as_published_is_in_order():
     held = [json.loads(line) for line in (SHARED / "gsm8k" / "test.jsonl").read_text(encoding="utf-8").splitlines()]

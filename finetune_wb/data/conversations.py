@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['find_repeated_prompts', 'in_order', 'find_role_order', 'unfinished', 'find_unfinished']
 
-# %% ../../nbs/17_data.conversations.ipynb #d8ed1c8e
+# %% ../../nbs/17_data.conversations.ipynb #3377a1f6
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
@@ -15,6 +15,7 @@ import numpy as np
 from .copies import copy_key
 from .findings import SHOWN, Change, DataFinding, Rows
 from .turns import check_turns, oddities
+from ..errors import shown
 
 # %% ../../nbs/17_data.conversations.ipynb #b12b2102
 def _ids(rows: Rows, places: Iterable[int]) -> tuple[str, ...]: return tuple(rows.ids[place] for place in places)
@@ -114,7 +115,20 @@ def _ends_as_prose(answer: str) -> bool | None:
     if len(last.split()) < _LONG or not _PLAIN_LINE.match(last) or "```" in answer: return None
     return _END.search(last) is not None
 
-# %% ../../nbs/17_data.conversations.ipynb #656aeb8b
+# %% ../../nbs/17_data.conversations.ipynb #411ac97b
+_CUSTOM, _ENOUGH = 0.95, 50  # share of answers that makes an ending the custom, and answers it takes
+
+def _last_line(answer: str) -> str | None:
+    "The first word of the last line of several; `None` for one line."
+    before, line_end, last = answer.rstrip().rpartition("\n")
+    return (last.split() or [""])[0] if line_end else None
+
+def _against_custom(answers: Sequence[str], ending: list, said: str) -> dict[int, str]:
+    "Places of answers that end otherwise than nearly all; `ending` holds what each ends with, `None` where it has none of the kind."
+    common, count = Counter(end for end in ending if end is not None).most_common(1)[0] if any(end is not None for end in ending) else (None, 0)
+    if len(answers) < _ENOUGH or count < _CUSTOM * len(answers): return {}
+    return {i: said.format(shown(common, 20)) for i, end in enumerate(ending) if end != common}
+
 def find_unfinished(
     rows: Rows,
 ) -> list[DataFinding]:
@@ -124,9 +138,12 @@ def find_unfinished(
     found = {i: why for i, answer in enumerate(answers) if (why := unfinished(answer))}
     ends = np.array([-1 if end is None else end for end in map(_ends_as_prose, answers)])
     open_ended = [i for i in np.flatnonzero(ends == 0).tolist() if i not in found]
-    if (ends == 1).sum() >= 19 * max(1, len(open_ended)): found |= dict.fromkeys(open_ended, "ends without a full stop, unlike nearly all others")
+    if (ends == 1).sum() >= 19 * max(1, len(open_ended)): found = dict.fromkeys(open_ended, "ends without a full stop, unlike nearly all others") | found
+    found = _against_custom(answers, list(map(_last_line, answers)), "lacks the last line that nearly all others have, {}") | found
+    found = _against_custom(answers, [answer.rstrip()[-1:] if answer.rstrip()[-1:] in ("}", "]", ")", ">", "`") else None for answer in answers], "does not end with {}, as nearly all others do") | found
     if not found: return []
-    sorts = Counter("ends with a word or sign that promises more" if why.startswith("ends with ") and "stop" not in why else why for why in found.values())
+    found = dict(sorted(found.items()))
+    sorts = Counter("ends with a word or sign that promises more" if why.startswith("ends with ") else why for why in found.values())
     what = f"{_rows(len(found), 'has', 'have')} an answer that stops in the middle: " + ", ".join(f"{words} in {count:,}" for words, count in sorts.most_common())
     seen = tuple((rows.ids[i], why) for i, why in list(found.items())[:SHOWN])
     return [DataFinding("unfinished", "warning", what, _ids(rows, found), evidence=seen, fix="Drop them, or export them again with a higher limit: the model would learn to stop anywhere.", cures={"drop": _drop(rows, found)})]
