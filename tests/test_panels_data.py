@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 
 from finetune_wb.data.findings import Change, DataFinding
-from finetune_wb.data.gate import clean
+from finetune_wb.data.gate import clean, curate
 from finetune_wb.data.ledger import load_ledger, replay
 from finetune_wb.data.load import load_data
 from finetune_wb.data.split import SPLITS
@@ -21,10 +21,11 @@ from finetune_wb.errors import DataError
 from finetune_wb.panels import data as module
 from finetune_wb.panels.data import DataPanel, DataView
 from finetune_wb.panels.grid import Grid, cells, dataset_table, from_frame, read_arrow, write_csv
-from finetune_wb.panels.map import PROJECTIONS, chosen_points, project, text_vectors
+from finetune_wb.panels.map import PROJECTIONS, chosen_points, project
 from finetune_wb.panels.profile import histogram, lengths, profile
 from finetune_wb.panels.rows import pieces
 from finetune_wb.recipe import DataSpec, Recipe
+from finetune_wb.training.vectors import text_vectors
 
 pytest.importorskip("anywidget")
 STATIC = Path(module.__file__).parents[1] / "static"
@@ -303,6 +304,17 @@ def test_the_ledgers_file_gives_the_same_rows(panel_of, tmp_path):
     again = replay(data, load_ledger(tmp_path / "rows.ledger.json"))
     assert again.fingerprint == panel.dataset.fingerprint
     for split in SPLITS: assert getattr(again, split).equals(getattr(panel.dataset, split))
+
+
+def test_a_recipes_ledger_is_gone_on_with(panel_of, tmp_path):
+    frame().to_csv(tmp_path / "rows.csv", index=False)
+    recipe = Recipe(data={"source": str(tmp_path / "rows.csv"), "ledger": str(tmp_path / "ledger.json")})
+    first = panel_of(str(tmp_path / "rows.csv"), [])
+    first.drop(0, 1).ledger.save(tmp_path / "ledger.json")
+    panel = panel_of(recipe, [])
+    assert panel.view.comm.traits["state"]["rows"] == 118 and "2 changes" in panel.view.comm.traits["state"]["note"]
+    panel.drop(0).ledger.save(tmp_path / "ledger.json")
+    assert len(panel.ledger) == 3 and len(curate(recipe).train) == len(panel.dataset.train) == len(first.dataset.train) - 1
 
 
 def test_the_page_shows_rows_as_they_are_now(panel_of):

@@ -15,9 +15,10 @@ from finetune_wb.data.load import load_data
 from finetune_wb.errors import DataError, ModelError, RecipeError, RunError
 from finetune_wb.panels import encoded, paging
 from finetune_wb.panels import tokens as module
-from finetune_wb.panels.encoded import Job, changes, everything
+from finetune_wb.panels.encoded import changes, everything
 from finetune_wb.panels.pages import MODES, ORDERS, STATES, parts
 from finetune_wb.panels.tokens import TokenPanel, TokenPanelView
+from finetune_wb.panels.work import Job
 from finetune_wb.recipe import Recipe, override
 from finetune_wb.training.examples import load_examples, preflight
 
@@ -82,7 +83,7 @@ def panel_of(monkeypatch, tmp_path):
     for panel in made:
         panel.close()
         panel.wait()
-    for thread in [thread for thread in threading.enumerate() if thread.name.startswith("token panel")]:
+    for thread in [thread for thread in threading.enumerate() if thread.name.startswith("panel: ")]:
         thread.join(60)  # work that was given up ends with its piece
         assert not thread.is_alive()
 
@@ -290,8 +291,8 @@ def test_rows_that_can_not_be_read_are_a_finding_with_a_cure(recipe_of, panel_of
 
 
 def test_data_is_read_once_for_all_options(recipe_of, panel_of, monkeypatch):
-    read, real = [], encoded.core.load_data
-    monkeypatch.setattr(encoded.core, "load_data", lambda *a: (read.append(a[0].data.bad_rows), real(*a))[1])
+    read, real = [], encoded.core.curate
+    monkeypatch.setattr(encoded.core, "curate", lambda *a: (read.append(a[0].data.bad_rows), real(*a))[1])
     panel = panel_of(recipe_of(chats()))
     for change in ("train.loss_on=all", "data.bad_rows=drop", "train.max_length=30", "data.bad_rows=error", "model.chat_template=llama-3"): says(panel, "set", change)
     panel.wait()
@@ -473,7 +474,7 @@ def test_names_are_the_same_on_both_sides():
     script = (STATIC / "tokenpanel.js").read_text(encoding="utf-8")
     assert {*re.findall(r'model\.get\("(\w+)"\)', script)} == {name for name in TokenPanelView().keys if not name.startswith("_") and name not in ("layout", "tabbable", "tooltip")}
     asked = {*re.findall(r'panel\.ask\("(\w+)"', script), "set", "show"}
-    assert asked == {*module._MESSAGES}
+    assert asked == {*TokenPanel.asked_for}
     for known, name in ((ORDERS, "ORDERS"), (MODES, "MODES")):
         listed = re.search(rf"const {name} = \{{(.*?)\}};", script)[1]
         assert [*re.findall(r"(\w+): [\"\[]", listed)] == [*known]

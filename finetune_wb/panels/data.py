@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['UNASKED', 'DataView', 'DataPanel']
 
-# %% ../../nbs/73_panels.data.ipynb #115da6c2
+# %% ../../nbs/73_panels.data.ipynb #5886bdcc
 import os
 import shlex
 import threading
@@ -19,18 +19,19 @@ import traitlets
 from ..data.files import FORMATS
 from ..data.findings import Change, DataFinding, rows_of
 from ..data.gate import inspect
-from ..data.ledger import Ledger, apply
+from ..data.ledger import Ledger, apply, load_ledger, replay
 from ..data.load import load_data
 from ..data.split import SPLITS, Dataset
 from ..errors import DataError, Problem, WorkbenchError, nearest, plain, shown
 from .grid import Grid, cells, dataset_table, from_frame, read_arrow, value_text, write_csv
-from .map import PROJECTIONS, chosen_points, project, text_vectors
+from .map import PROJECTIONS, chosen_points, project
 from .monitor import _where
 from .profile import balance, lengths, profile
 from .rows import PRIVATE, Step, Viewing, detail, folded, pieces
 from .view import PanelView, script, style
 from .work import Job, Working, _cell, take_over
 from ..recipe import DataSpec, Recipe
+from ..training.vectors import text_vectors
 
 # %% ../../nbs/73_panels.data.ipynb #c627e5cd
 class DataView(PanelView):
@@ -90,7 +91,7 @@ class _Read(Working):
         elif grid is not None and len(grid) > UNASKED:
             self._note, self._begins = f"These {len(grid):,} rows are shown as they stand in the file. To split and to check as many takes minutes.", self._look_through
 
-# %% ../../nbs/73_panels.data.ipynb #0a9572d8
+# %% ../../nbs/73_panels.data.ipynb #56743cc4
 class _Splits(_Read):
     "From rows as they stand to a data set."
 
@@ -104,7 +105,9 @@ class _Splits(_Read):
         return self
 
     def _split(self, job: Job, spec, source) -> None:
-        try: dataset = load_data(spec, str(source) if isinstance(source, Path) else source)
+        try:
+            dataset = load_data(spec, str(source) if isinstance(source, Path) else source)
+            if isinstance(spec, Recipe) and spec.data.ledger: dataset = replay(dataset, load_ledger(spec.data.ledger))
         except WorkbenchError as error:
             self._refused = error
             if not self._raw: raise
@@ -114,6 +117,7 @@ class _Splits(_Read):
         if self._stamp != _stamp(self._given): raise DataError(Problem("the file has changed since this panel opened it", "Run the cell again.", file=str(self._given)))
         grid = Grid(dataset_table(dataset))
         with self._lock:
+            if dataset.ledger: self._note = f"{len(dataset.ledger):,} changes of {self._recipe.data.ledger} are made already."
             self._viewing.take(grid)
             self._settle(dataset)
             self._publish()

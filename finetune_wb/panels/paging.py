@@ -5,14 +5,15 @@
 # %% auto #0
 __all__ = ['Paging', 'Losses']
 
-# %% ../../nbs/72_panels.paging.ipynb #e94fcf60
+# %% ../../nbs/72_panels.paging.ipynb #6f23f4b0
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import DataError, ModelError, Problem, RecipeError, nearest, plain
-from .encoded import Full, Job, Ready
+from .encoded import Full, Ready
 from .pages import MODES, ORDERS, Entry, order, pack, search
+from .work import Job
 from ..recipe import Recipe
 from ..run import open_run, runs
 from ..training import examples as core

@@ -5,20 +5,20 @@
 # %% auto #0
 __all__ = ['TokenPanelView', 'TokenPanel']
 
-# %% ../../nbs/73_panels.tokens.ipynb #45d0de89
+# %% ../../nbs/73_panels.tokens.ipynb #802b4c14
 import shlex
-import threading
 from pathlib import Path
 
 import traitlets
 
 from ..errors import DataError, Problem, RecipeError, RunError, nearest, plain
 from ..models.load import max_positions
-from .encoded import Full, Job, Ready, Sources, changes, everything, given
-from .monitor import _where, _words
+from .encoded import Full, Ready, Sources, changes, everything, given
+from .monitor import _where
 from .pages import counts, order
 from .paging import Losses, Paging
 from .view import PanelView, script, style
+from .work import Job, Working, _cell, take_over
 from ..recipe import Recipe, check_task, override
 from ..tasks.registry import task_for
 from ..training.examples import Examples
@@ -57,12 +57,13 @@ def _told(finding) -> dict:
     return {"kind": finding.kind, "severity": finding.severity, "what": plain(finding.what), "names": [plain(name) for name in finding.names], "rows": finding.count,
             "evidence": plain(finding.evidence), "fix": plain(finding.fix), "cure": list(finding.cure)}
 
-# %% ../../nbs/73_panels.tokens.ipynb #e569c2d6
-class _Work:
+# %% ../../nbs/73_panels.tokens.ipynb #affe1785
+class _Work(Working):
     "A recipe, its rows, and the work in hand."
 
     def __init__(self, recipe: Recipe | Examples, data, size: int, runs_dir):
-        self._lock, self._jobs, self.view, self.error, self._asked, self._outputs, self._known = threading.RLock(), {}, None, "", 0, None, None
+        super().__init__()
+        self._known = None
         self._original = self._recipe = recipe if isinstance(recipe, Recipe) else None
         self._pages, self._counts, self._sources = Paging(size), {}, Sources(data)
         self._losses = Losses(self._original, runs_dir)
@@ -81,29 +82,7 @@ class _Work:
             self._publish()
             if self._outputs: self._stand_in()
 
-    def _work(self, kind: str, name: str, do) -> None:
-        "Does something in a thread; what was done of this kind before is given up."
-        with self._lock:
-            if kind in self._jobs: self._jobs[kind].give_up()
-            self._jobs[kind] = job = Job(name, do, lambda job: self._moved(kind, job), self._fail)
-            job.start()
-
-    def _moved(self, kind: str, job: Job) -> None:
-        with self._lock:
-            if self._jobs.get(kind) is not job: return
-            if job.over: del self._jobs[kind]
-            self._publish(page=kind == "losses" and (job.over or self._pages.order != "loss"))
-
-    def _fail(self, error: Exception) -> None:
-        with self._lock:
-            self.error = _words(error)
-            self._publish(page=False)
-
-    def wait(self) -> "_Work":
-        "Returns once all rows are encoded and every model has answered."
-        while self._jobs:
-            for job in [*self._jobs.values()]: job.wait()
-        return self
+    def _heard(self, kind: str, job: Job) -> None: self._publish(page=kind == "losses" and (job.over or self._pages.order != "loss"))
 
 # %% ../../nbs/73_panels.tokens.ipynb #233c4b3e
 class _Says(_Work):
@@ -237,7 +216,7 @@ class _Edits(_Asked):
         if ready.lacks: self._counts = {}
         else: self._work("encoding", "encoding", do)
 
-# %% ../../nbs/73_panels.tokens.ipynb #524fd83a
+# %% ../../nbs/73_panels.tokens.ipynb #c79518cb
 class _Displays(_Edits):
     "How it stands in a notebook."
 
@@ -265,25 +244,10 @@ class _Displays(_Edits):
         self._put("text", {"text/plain": "\n".join(self._lines()) or "encoding…"}, new)
         self._put("rows", {"text/html": "".join(view._repr_html_() for view in worst) or "<p></p>", "text/plain": "\n".join(map(str, worst))}, new)
 
-    def _put(self, part: str, bundle: dict, new: bool) -> None:
-        "Makes or renews one of the outputs: text, rows or widget."
-        from IPython.display import publish_display_data
-        publish_display_data(bundle, {}, transient={"display_id": f"{self._outputs}-{part}"}, update=not new)
-
-# %% ../../nbs/73_panels.tokens.ipynb #f6cef9a5
-_MESSAGES = ("show", "whole", "ask_model", "measure", "cancel", "set", "cure", "reset")
-_panels: dict[str, list] = {}  # cell → the run of it that made the panels, then those
-
-def _cell() -> tuple[str, str] | None:
-    "The cell that runs, and this run of it; None outside a notebook that says so."
-    from IPython import get_ipython
-    parent = get_ipython().get_parent() if hasattr(get_ipython(), "kernel") else {}
-    cell = (parent.get("metadata") or {}).get("cellId")
-    return (cell, parent["header"]["msg_id"]) if cell else None
-
-# %% ../../nbs/73_panels.tokens.ipynb #89501828
+# %% ../../nbs/73_panels.tokens.ipynb #9f6fccdb
 class TokenPanel(_Displays):
     "Every token of a recipe's train and valid rows, what is wrong with them, and the options that change it."
+    asked_for = ("show", "whole", "ask_model", "measure", "cancel", "set", "cure", "reset")
 
     def __init__(
         self,
@@ -297,28 +261,8 @@ class TokenPanel(_Displays):
         if not isinstance(rows_per_page, int) or not 1 <= rows_per_page <= 50: raise DataError(Problem("has to be a number from 1 to 50", field="rows_per_page", value=rows_per_page))
         self.where = _where(live)
         super().__init__(recipe, data, rows_per_page, runs_dir)
-        if cell := _cell():
-            if _panels.get(cell[0], [None])[0] != cell[1]:
-                for older in _panels.pop(cell[0], [None])[1:]: older.close()
-            _panels.setdefault(cell[0], [cell[1]]).append(self)
+        take_over(self, _cell())
         if self.where == "widget":
             self.view = TokenPanelView(state=self._state(), page={**self._pages.page(self._losses.nats), "asked": 0})
             self.view.on_msg(self._take)
         if self._recipe: self._encode()
-
-    def _take(self, _, message: dict, buffers) -> None:
-        "A message of the browser: a method's name and its arguments. What is wrong with it is said in the panel."
-        with self._lock:
-            self._asked, self.error = message.get("asked", self._asked), ""
-            try:
-                if message.get("type") not in _MESSAGES: raise RecipeError(Problem("is not something to ask of this panel", nearest(str(message.get("type")), _MESSAGES), value=message.get("type")))
-                getattr(self, message["type"])(*message.get("values", ()), **message.get("fields", {}))
-            except Exception as error: self._fail(error)
-            else: self._publish(page=False)
-
-    def close(self) -> None:
-        "Ends the work and closes the widget; the text and the HTML stay."
-        with self._lock:
-            for job in self._jobs.values(): job.give_up()
-            view, self.view = self.view, None
-        if view: view.close()

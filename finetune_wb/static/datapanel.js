@@ -752,13 +752,16 @@ function render({ model, el }) {
   const told = message => { if (message?.type === "whole") { panel.whole = message.row; changed(); } };  // what must not stay in a saved notebook comes as a message
   model.on("change:row", opened);
   model.on("msg:custom", told);
-  const watch = new ResizeObserver(() => { if (panel.tab === "map") drawMap(panel); });
+  const draw = () => { if (panel.tab === "map") drawMap(panel); };
+  const watch = new ResizeObserver(draw), theme = new MutationObserver(draw);
+  theme.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light"] });
   el.append(panel.root);
   watch.observe(panel.map.plot);
   paint(panel);
   return () => {
     control.abort();
     watch.disconnect();
+    theme.disconnect();
     cancelAnimationFrame(frame);
     for (const timer of [panel.waits, panel.typing, panel.copied]) clearTimeout(timer);
     for (const name of names) model.off(`change:${name}`, changed);
