@@ -10,7 +10,7 @@ import pytest
 from finetune_wb.data import signatures
 from finetune_wb.data.copies import copy_groups, copy_key
 from finetune_wb.data.load import load_data
-from finetune_wb.data.signatures import documented_objects, package_files, signature_rows, split_of, summary_of
+from finetune_wb.data.signatures import PACKAGES, documented_objects, package_files, share_named, signature_rows, split_of, summary_of
 from finetune_wb.errors import DataError
 from finetune_wb.recipe import DataSpec, Recipe
 
@@ -32,12 +32,13 @@ def data(rows): return load_data(Recipe(data=DataSpec(source="builtin:signatures
 
 
 def test_rows_are_a_signature_and_a_sentence(rows):
-    assert list(rows) == ["train", "valid", "test"] and len(rows["train"]) > 3_000 and len(rows["test"]) > 200 and len(rows["valid"]) > 100
+    assert list(rows) == ["train", "valid", "test"] and len(rows["train"]) > 1_800 and len(rows["test"]) > 120 and len(rows["valid"]) > 45
     for part in rows.values():
         for turns in part.messages:
             assert [turn["role"] for turn in turns] == ["user", "assistant"]
             prompt, answer = (turn["content"] for turn in turns)
             assert re.match(r"def [a-z]\w*\(.*\)( -> .+)?$", prompt, re.IGNORECASE) and summary_of(answer) == answer and "\n" not in prompt
+            assert share_named(prompt, answer) >= 2 / 3
 
 
 def test_loaded_they_are_an_instruction_task_without_leaks(data):
@@ -47,10 +48,28 @@ def test_loaded_they_are_an_instruction_task_without_leaks(data):
         keys = {split: [copy_key(turns[place]["content"], digits=place == 0) for turns in part] for split, part in parts.items()}
         assert all(len(set(found)) == len(found) for found in keys.values()), what
         assert not set(keys["test"]) & set(keys["train"] + keys["valid"]) and not set(keys["valid"]) & set(keys["train"]), what
-    answers = [turns[1]["content"] for part in parts.values() for turns in part]
-    sides, groups = [split for split, part in parts.items() for _ in part], copy_groups([f"{turns[0]['content']}\n{turns[1]['content']}" for part in parts.values() for turns in part])
+    prompts, answers = ([turns[place]["content"] for part in parts.values() for turns in part] for place in (0, 1))
+    sides = [split for split, part in parts.items() for _ in part]
     assert all(split_of(answer) == side for answer, side in zip(answers, sides))
-    assert not [group for group in set(groups) if len({side for side, g in zip(sides, groups) if g == group}) > 1]
+    for texts in (prompts, [f"{prompt}\n{answer}" for prompt, answer in zip(prompts, answers)]):
+        assert len(set(zip(copy_groups(texts), sides))) == len(set(copy_groups(texts))), "near copies on two sides"
+
+
+def test_the_note_names_the_packages_that_were_read(rows, data):
+    read = {origin.split(":")[0] for part in rows.values() for origin in part.origin}
+    assert read <= set(PACKAGES) and len(read) >= 12 and all(f"{package} " in data.notes[0] for package in read)
+
+
+@pytest.mark.parametrize(("signature", "summary", "share"), [
+    ("def get_linespacing(self)", "Get the line spacing.", 1),  # the words as letters, wherever they stand
+    ("def encode(facility)", "Encodes facilities for people.", 1 / 2),  # stems; "for" has three letters
+    ("def whole(self)", "whole", 0),  # the first word alone
+    ("def f(x)", "Do it.", 0),
+    ("def f(größe)", "Return GRÖSSEN.", 1),
+    ("def f(x)", "", 0),
+])
+def test_the_share_of_words_that_a_signature_names(signature, summary, share):
+    assert share_named(signature, summary) == pytest.approx(share)
 
 
 def test_seed_and_fractions_move_no_row(data):
@@ -108,7 +127,7 @@ def bare(): pass
 
 
 def test_without_libraries_the_way_out_is_named(monkeypatch):
-    monkeypatch.setattr(signatures, "LIBRARIES", {})
+    monkeypatch.setattr(signatures, "PACKAGES", {})
     signatures._all_rows.cache_clear()
     try:
         with pytest.raises(DataError, match="data of your own"): signature_rows()

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['LIBRARIES', 'library_versions', 'mask_names', 'docstring_rows']
 
-# %% ../../nbs/07_data.docstrings.ipynb #12b1f62a
+# %% ../../nbs/07_data.docstrings.ipynb #4269249c
 import ast
 import functools
 import hashlib
@@ -15,7 +15,7 @@ import platform
 import re
 import sysconfig
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib import metadata, util
 from itertools import islice
 from pathlib import Path
@@ -25,7 +25,7 @@ from ..errors import DataError, Problem
 
 if TYPE_CHECKING: from pandas import DataFrame
 
-# %% ../../nbs/07_data.docstrings.ipynb #7deb0d80
+# %% ../../nbs/07_data.docstrings.ipynb #abcfce9b
 LIBRARIES = {  # label → top-level package; "" is the standard library
     "matplotlib": "matplotlib", "numpy": "numpy", "pandas": "pandas", "python": "", "scikit-learn": "sklearn",
     "scipy": "scipy", "torch": "torch", "transformers": "transformers",
@@ -39,10 +39,12 @@ def _folder(package: str) -> Path | None:
     spec = util.find_spec(package)
     return Path(spec.origin).parent if spec and spec.origin else None
 
-def library_versions() -> dict[str, str]:  # label → version
-    "The installed releases that `docstring_rows` reads."
+def library_versions(
+    packages: Mapping[str, str] = LIBRARIES,  # label → import name; those that `docstring_rows` reads
+) -> dict[str, str]:  # label → version
+    "The installed releases of `packages`, and Python's."
     versions = {"python": platform.python_version()}
-    for label, package in LIBRARIES.items():
+    for label, package in packages.items():
         if package and _folder(package): versions[label] = metadata.version(label)
     return dict(sorted(versions.items()))
 
