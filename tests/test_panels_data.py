@@ -25,7 +25,6 @@ from finetune_wb.panels.map import PROJECTIONS, chosen_points, project
 from finetune_wb.panels.profile import histogram, lengths, profile
 from finetune_wb.panels.rows import pieces
 from finetune_wb.recipe import DataSpec, Recipe
-from finetune_wb.training.vectors import text_vectors
 
 pytest.importorskip("anywidget")
 STATIC = Path(module.__file__).parents[1] / "static"
@@ -198,9 +197,9 @@ def test_a_sample_is_counted_of_many_rows():
 
 
 @pytest.mark.parametrize("how", PROJECTIONS)
-def test_groups_of_alike_texts_lie_together_on_the_map(how):
-    texts = [f"my card number{i} was lost in town" for i in range(40)] + [f"which exchange rate for dollars number{i} today" for i in range(40)]
-    vectors, _ = text_vectors(texts, encoder=None)
+def test_groups_of_alike_rows_lie_together_on_the_map(how):
+    random = np.random.default_rng(0)
+    vectors = random.normal(size=(80, 20)) + np.repeat([[0.0], [3.0]], 40, axis=0)
     points = project(vectors, how)
     assert np.array_equal(points, project(vectors, how)) and points.min() >= -0.021 and points.max() <= 1.021
     first, second = points[:40].mean(0), points[40:].mean(0)
@@ -373,6 +372,33 @@ def test_before_and_after_shows_no_secret(panel_of):
     assert secret in json.dumps(panel.view.comm.messages, ensure_ascii=False) and secret not in json.dumps(panel.view.comm.traits, ensure_ascii=False)
     says(panel, "cure", 1)
     assert secret not in json.dumps(panel.view.comm.traits, ensure_ascii=False) and "[KEY]" in panel.dataset.train["text"][5]
+
+
+def test_what_patterns_can_tell_is_covered_before_anything_was_checked(panel_of, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "UNASKED", 10)
+    rows = frame(40).assign(who=["ann.miller@example.org"] * 20 + ["nobody"] * 20)
+    rows.loc[2, "text"] = "call me: bob.stone@example.com"
+    rows.to_csv(tmp_path / "rows.csv", index=False)
+    panel = panel_of(str(tmp_path / "rows.csv"))
+    says(panel, "open", 2)
+    says(panel, "show", query="example")
+    told = json.dumps(panel.view.comm.traits, ensure_ascii=False)
+    assert "miller" not in told and "stone" not in told and "[EMAIL]" in told and panel.view.comm.traits["row"]["masked"] == "covered"
+    assert "miller" not in panel._html() and "[EMAIL]" in panel._html()
+    says(panel, "open", 2, uncovered=True)
+    assert "bob.stone@example.com" in json.dumps(panel.view.comm.messages)
+
+
+def test_a_page_turned_is_all_that_travels(panel_of):
+    panel = panel_of(dataset(), two_findings(dataset()))
+    says(panel, "show")
+    wire = panel.view.comm
+    wire.traits, before = {}, wire.sent
+    says(panel, "show", at=1, asked=2)
+    assert "state" in wire.traits and wire.sent - before < 12_000  # the answer to a message says that it was heard
+    wire.traits, before = {}, wire.sent
+    panel.show(at=2)
+    assert set(wire.traits) == {"page", "error", "cure"} and wire.sent - before < 5_000
 
 
 def test_differences_are_those_of_words():

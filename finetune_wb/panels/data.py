@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['UNASKED', 'DataView', 'DataPanel']
 
-# %% ../../nbs/73_panels.data.ipynb #5886bdcc
+# %% ../../nbs/73_panels.data.ipynb #ce156712
 import os
 import shlex
 import threading
@@ -27,7 +27,7 @@ from .grid import Grid, cells, dataset_table, from_frame, read_arrow, value_text
 from .map import PROJECTIONS, chosen_points, project
 from .monitor import _where
 from .profile import balance, lengths, profile
-from .rows import PRIVATE, Step, Viewing, detail, folded, pieces
+from .rows import PRIVATE, Step, Viewing, covered, detail, folded, pieces
 from .view import PanelView, script, style
 from .work import Job, Working, _cell, take_over
 from ..recipe import DataSpec, Recipe
@@ -189,7 +189,7 @@ class _Looks(_Learnt):
         usual = texts if self._original is None or self._original.task == "classification" else rows
         return tokenizer, self._recipe.train.max_length or min(usual, tokenizer.model_max_length)
 
-# %% ../../nbs/73_panels.data.ipynb #d8aa2236
+# %% ../../nbs/73_panels.data.ipynb #ab6e4e05
 class _Counts(_Looks):
     "What is in the columns."
 
@@ -200,7 +200,8 @@ class _Counts(_Looks):
             names = [column.name for column in grid.columns]
             for i, name in enumerate(names):
                 job.step(i, len(names))
-                found["columns"][name] = profile(grid, name)
+                found["columns"][name] = told = profile(grid, name)
+                told["top"] = [item for item in told["top"] if covered([str(item[0])]) == [str(item[0])]]
             if "label" in names: found["balance"] = balance(grid, split="split" if "split" in names else None)[:500]
             texts = [name for name in _TEXTS if name in names] or [column["name"] for column in self._viewing.columns if column["main"]]
             if texts:
@@ -311,7 +312,7 @@ class _Says(_Points):
                 "changed_rows": len(viewing.changes.places), "dropped": len(viewing.changes.dropped), "code": _as_code(self._steps, self._recipe is not None), "mapping": self._mapping or ("reading the rows…" if "map" in self._jobs and not self._map else ""),
                 "job": {"name": job.name, "done": job.done, "total": job.total} if job else None, "asked": self._asked}
 
-# %% ../../nbs/73_panels.data.ipynb #2e1c5818
+# %% ../../nbs/73_panels.data.ipynb #efa71720
 class _Tells(_Says):
     "And when."
 
@@ -323,7 +324,9 @@ class _Tells(_Says):
     def _publish(self, page: bool = True) -> None:
         if self.view is None: return
         told = {"state": self._state(), "error": self.error, "cure": self._cure}
-        if page: told["page"] = {**self._viewing.page(), "asked": self._asked}
+        if page:
+            told["page"] = {**self._viewing.page(), "asked": self._asked}
+            if {**told["state"], "asked": 0} == {**self.view.state, "asked": 0}: del told["state"]  # a page turned is all that travels
         self.view.publish(**told)
 
     def _heard(self, kind: str, job: Job) -> None:
@@ -444,7 +447,7 @@ class _Steps(_Changes):
         if not self._steps: raise DataError(Problem("there is nothing to undo"))
         return self._become(self._steps[:-1])
 
-# %% ../../nbs/73_panels.data.ipynb #a151febc
+# %% ../../nbs/73_panels.data.ipynb #a80bb675
 class _Cures(_Steps):
     "Cures of findings."
 
@@ -472,12 +475,12 @@ class _Cures(_Steps):
         cell = lambda grid, place: (value_text(grid.data(column)[place].as_py()) or "")
         if change.action == "drop":
             kept = next((group[0] for group in found.groups if change.row in group[1:]), None)
-            return {"row": plain(change.row), "pieces": [["gone", cell(self._viewing.seen, place)[:400]]], "kept": cell(self._viewing.seen, self._place(kept))[:400] if kept else ""}
-        if place in self._viewing.covered and change.action == "edit" and found.kind not in PRIVATE: shown = [["same", f"{cell(self._viewing.seen, place)[:400]} (personal data: not compared)"]]
-        else: shown = pieces(cell(self._viewing.grid, place), value_text(change.value) or "", cover=found.kind in PRIVATE)
+            return {"row": plain(change.row), "pieces": [["gone", covered([cell(self._viewing.seen, place)[:400]])[0]]], "kept": covered([cell(self._viewing.seen, self._place(kept))[:400]])[0] if kept else ""}
+        before, after = cell(self._viewing.grid, place), value_text(change.value) or ""
+        shown = pieces(before, after, cover=True) if found.kind in PRIVATE else pieces(*covered([before, after]))
         context = next(c["name"] for c in self._viewing.columns if c["main"])
         kept = value_text(self._viewing.seen.data(context)[place].as_py()) or "" if change.action in ("relabel", "move") else ""
-        return {"row": plain(change.row), "pieces": shown, "kept": kept[:400]}
+        return {"row": plain(change.row), "pieces": shown, "kept": covered([kept[:400]])[0]}
 
     def cure(self, finding: int, name: str | None = None):
         "Takes a cure of a finding, by its number; the first of its cures where none is named. Raises `DataError` where its rows were changed since they were looked at: its texts would undo that."
@@ -513,7 +516,7 @@ class _Edits(_Cures):
         ids = [self._ids[0][self._place(row)] for row in rows]
         return self._do(f"{ids[0]}{f' and {len(ids) - 1:,} more' if len(ids) > 1 else ''}: dropped", *(Change(row, "drop") for row in ids))
 
-# %% ../../nbs/73_panels.data.ipynb #5363f2fc
+# %% ../../nbs/73_panels.data.ipynb #1170dfaa
 _HEAD = 8  # rows of the stand-in
 
 class _Displays(_Edits):
@@ -540,7 +543,7 @@ class _Displays(_Edits):
         if not len(viewing.base) or not self._checked and self._original is not None: return "<p></p>"
         style = "text-align:left;vertical-align:top"
         head = "".join(f"<th style='{style}'>{escape(column['title'])}</th>" for column in viewing.columns[:8])
-        def cell(value): return f"<td style='{style}'>{escape(plain(value[0] + ' …' if isinstance(value, list) else value or ''))}</td>"
+        def cell(value): return f"<td style='{style}'>{escape(plain(covered([value[0]])[0] + ' …' if isinstance(value, list) else covered([value])[0] or ''))}</td>"
         rows = "".join(f"<tr>{''.join(map(cell, row))}</tr>" for row in cells(viewing.seen, range(min(_HEAD, len(viewing.base))), names))
         found = "".join(f"<li><b>{escape(each.severity)}: {escape(each.kind)}</b>: {escape(plain(each.what))}. {escape(plain(each.fix))}</li>" for each in self.findings)
         return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table><p>{min(_HEAD, len(viewing.base)):,} of {len(viewing.base):,} rows</p>" + (f"<ul>{found}</ul>" if found else "")

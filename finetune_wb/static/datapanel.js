@@ -154,7 +154,7 @@ function newPanel(model, signal) {
   const id = `ftwb-${Math.random().toString(36).slice(2)}`, get = name => model.get(name) ?? {};
   const panel = { id, model, signal, state: get("state"), page: get("page"), asked: 0, since: 0, waits: 0, tab: null, active: 0, open: null, code: false, sought: "", whole: null, by: "", all: false, lasso: null, cure: "" };
   panel.ask = (type, { values = [], ...fields } = {}) => {
-    panel.asked = Math.max(panel.asked, panel.state.asked ?? 0) + 1;
+    panel.asked = Math.max(panel.asked, panel.state.asked ?? 0, panel.page.asked ?? 0) + 1;
     panel.since = performance.now();
     model.send({ type, asked: panel.asked, values, fields });
     clearTimeout(panel.waits);
@@ -635,7 +635,7 @@ function buildDetail(panel, row, labels, can, query) {
   const { button } = panel, badges = [...(row.state ? [h("span", { class: "ftwb-badge", "data-tone": row.state === "dropped" ? "bad" : "good" }, row.state)] : []), ...row.findings.map(([kind, severity]) => h("span", { class: "ftwb-badge", "data-tone": (SEVERITIES[severity] ?? SEVERITIES.note)[0] }, kindly(kind)))];
   const shut = button("Close", () => { open(panel, row.place); focusRow(panel, panel.active); }, { "aria-label": "Close the row" });
   const head = h("header", {}, h("b", {}, `Row ${formatCount(row.place + 1)}`), h("span", { class: "ftwb-soft ftwb-name", dir: "auto" }, spoken(row.name)), ...badges, h("span", { class: "ftwb-group ftwb-end" },
-    ...(row.masked ? [button(row.masked === "covered" ? "Uncover" : "Cover", () => { if (row.masked === "covered") return panel.ask("open", { values: [row.place], uncovered: true }); panel.whole = null; paint(panel); }, { title: "Personal data or secrets" })] : []),
+    ...(row.masked ? [button(row.masked === "covered" ? "Uncover" : "Cover", () => { if (row.masked === "covered") return panel.ask("open", { values: [row.place], uncovered: true }); panel.whole = null; paint(panel); }, { title: "Personal data or secrets; a text can be changed when it is uncovered" })] : []),
     ...(can ? [row.state === "dropped" ? button("Keep", () => panel.ask("restore", { values: [row.place] }), { title: "Take back that it is dropped" }) : button("Drop row", () => panel.ask("drop", { values: [row.place] }))] : []), shut));
   const parts = row.fields.map(field => buildField(panel, row, field, labels, can, query));
   return h("div", {}, head, ...parts);
@@ -733,7 +733,7 @@ function paintFacts(panel) {
 }
 
 function paintBusy(panel) {
-  const { state } = panel, waits = panel.asked > (state.asked ?? 0), silent = waits && performance.now() - panel.since >= PATIENCE - 100, job = state.job;
+  const { state } = panel, waits = panel.asked > Math.max(state.asked ?? 0, panel.page.asked ?? 0), silent = waits && performance.now() - panel.since >= PATIENCE - 100, job = state.job;
   say(panel.busy, silent ? "The kernel does not answer: it computes something else, or it was restarted. Then run this cell again." : progress(job));
   mark(panel.busy, "data-tone", silent ? "warn" : "calm");
   mark(panel.root, "aria-busy", String(waits || Boolean(job)));
