@@ -225,7 +225,7 @@ class Viewing(_Filtered):
         return {"query": self.query, "where": {name: list(condition) for name, condition in self.conditions.items()}, "sort": self.sort, "descending": self.descending, "finding": self.finding, "picked": len(self.picked) if self.picked else 0,
                 "picked_shown": self.picked, "changed": self.changed, "at": self.at, "size": self.size, "found": len(found), "of": len(self.base), "grouped": bool(groups), "scored": one.scored if one and one.scores else "", "seen": bool(seen), "rows": rows}
 
-# %% ../../nbs/72_panels.rows.ipynb #a10d9c11
+# %% ../../nbs/72_panels.rows.ipynb #c0e0edbc
 EDITED = ("text", "messages", "chosen", "rejected")  # columns whose texts can be changed
 
 def _turns(value: object) -> list[list[str]] | None:
@@ -255,11 +255,11 @@ def detail(
         elif not isinstance(value, str) and column["name"] != "text": found["edits"] = False
         if place in viewing.changes.values.get(column["name"], {}) and place not in viewing.covers.get(column["name"], {}): found["before"] = cover(old[0] if isinstance(old, list) else old)
         fields.append(found)
-    def texts(field: dict) -> list: return [field["text"], *(content for _, content in field.get("turns", ()))] if field["kind"] in ("text", "nested") else []
-    hidden = masked or any(covered(texts(field)) != texts(field) for field in fields)
-    for field in fields if hidden and not uncovered else ():
-        if field["kind"] in ("text", "nested"): field["text"] = cover(field["text"])
-        if "turns" in field: field["turns"] = [[role, cover(content)] for role, content in field["turns"]]
-        field["edits"] = False  # what is saved would be the cover
+    def texts(each: dict) -> list: return [each["text"], *(content for _, content in each.get("turns", ()))] if each["kind"] in ("text", "nested") else []
+    hidden = masked or any(covered(texts(each)) != texts(each) for each in fields)
+    for each in fields if hidden and not uncovered else ():
+        if each["kind"] in ("text", "nested"): each["text"] = cover(each["text"])
+        if "turns" in each: each["turns"] = [[role, cover(content)] for role, content in each["turns"]]
+        each["edits"] = False  # what is saved would be the cover
     marks = [[found.kind, found.severity] for found, places in zip(viewing.findings, viewing.places) if place in places]
     return {"place": place, "name": plain(name), "state": viewing.changes.state(place), "masked": "" if not hidden else "uncovered" if uncovered else "covered", "findings": marks, "fields": fields}
