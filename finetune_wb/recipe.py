@@ -19,7 +19,7 @@ from pydantic import BaseModel, Field, Strict, ValidationError
 from .errors import Problem, Problems, RecipeError, nearest
 from .method import METHODS, FullSpec, MethodSpec, Names, Section, why_not
 
-# %% ../nbs/01_recipe.ipynb #addec870
+# %% ../nbs/01_recipe.ipynb #0ff0043a
 class ModelSpec(Section):
     "Which pre-trained model to start from."
     id: str = Field("minilm", min_length=1, description="A name from the catalogue, a Hugging Face hub id, or a local folder.")
@@ -59,7 +59,7 @@ class DataSpec(Section):
     seed: int = Field(0, ge=0, description="Seed of split, folds and max_rows; apart from train.seed, so that reruns share a split.")
     policy: dict[str, str] = Field(default_factory=dict, description="What becomes of what `inspect` finds in the rows, by kind (copies, leak, label_error, personal_data, …): report, fail, allow, or a cure (drop, relabel, redact, pseudonymise, edit, move). Empty does not look.")
     ledger: str | None = Field(None, description="A file of changes to rows (the data panel and `Ledger.save` write it) that are made again after loading.")
-    fingerprint: str | None = Field(None, min_length=12, max_length=64, pattern="^[0-9a-f]+$", description="What the rows' fingerprint must begin with, as a dataset shows it and a run's record keeps it; other rows are refused. Null takes the source as it is.")
+    fingerprint: str | None = Field(None, min_length=12, max_length=64, pattern="^[0-9a-f]+$", description="What the fingerprint of the rows as they were read, before any ledger or policy, must begin with (a loaded dataset shows it); other rows are refused. Null takes the source as it is.")
 
 # %% ../nbs/01_recipe.ipynb #a820df33
 class TrainSpec(Section):
