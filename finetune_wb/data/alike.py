@@ -94,7 +94,7 @@ def _weighted(
     held, grams, weights = (np.concatenate(column) for column in zip(*columns))
     return csr_matrix((weights, grams, np.concatenate([[0], np.cumsum(held)])), shape=(len(keys), 2**_BITS if number is None else int(number[-1]) + 1 or 1))
 
-# %% ../../nbs/16_data.alike.ipynb #44fdbe9e
+# %% ../../nbs/16_data.alike.ipynb #e9d39166
 NEAR = 0.85  # share of kept characters from which two texts are near copies
 LOOK, LOOK_LONG, LONG = 0.85, 0.6, 150  # cosine from which a pair is worth a look; that of longer texts; letters of a longer text
 _COMMON, _SHARED, _MOST = 100, 0.15, 50  # rows that a stretch may be in; cosine of rare stretches from which a pair is measured; most pairs of a row
@@ -118,7 +118,8 @@ def _met(
         best = order[np.arange(len(order)) - np.searchsorted(first[order], first[order]) < _MOST]
         found.append(np.sort(np.stack([first[best], second[best]], 1), 1))
     pairs = np.concatenate(found)
-    codes = np.unique(pairs[:, 0] * len(keys) + pairs[:, 1])
+    codes = np.sort(pairs[:, 0] * len(keys) + pairs[:, 1])
+    codes = codes[np.diff(codes, prepend=-1) != 0]
     return np.stack([codes // len(keys), codes % len(keys)], 1)
 
 # %% ../../nbs/16_data.alike.ipynb #021ae3df

@@ -16,7 +16,7 @@ from .findings import SHOWN, Change, DataFinding, Rows
 from .turns import joined
 from ..errors import shown
 
-# %% ../../nbs/17_data.giveaways.ipynb #17063720
+# %% ../../nbs/17_data.giveaways.ipynb #f507097e
 _FOLDS, _ROWS = 5, 100_000  # folds; rows that features are tried on, drawn by a fixed seed
 
 def _pairs(values: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -33,7 +33,7 @@ def _guesses(values: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.nda
     return distinct, guess[order][first]
 
 def _gain(values: np.ndarray, labels: np.ndarray) -> float:
-    "How much of the way from the most frequent class to no error `values` (rows,) of one feature go alone, on rows they were not fitted on; at most 1, and below 0 where they mislead."
+    "How much of the way from the most frequent class to no error one feature's `values` (rows,) go, on rows they were not fitted on; at most 1."
     fold, right, base = np.random.default_rng(0).permutation(len(labels)) % _FOLDS, 0, 0
     for number in range(_FOLDS):
         fitted, measured = fold != number, fold == number
@@ -50,7 +50,7 @@ def _bits(values: np.ndarray, labels: np.ndarray) -> float:
     def entropy(counts): return float(-(counts / counts.sum() * np.log2(counts / counts.sum())).sum())
     return entropy(np.unique(values, return_counts=True)[1]) + entropy(np.unique(labels, return_counts=True)[1]) - entropy(_pairs(values, labels)[2])
 
-# %% ../../nbs/17_data.giveaways.ipynb #2627e7a2
+# %% ../../nbs/17_data.giveaways.ipynb #4c1e6c82
 _LEAST, _BEST = 20, 20  # rows that a feature must be in; words that are measured out of fold
 _NEARLY, _HALF = 0.9, 0.5  # of the way from the most frequent class to no error: an error from here; a warning from here
 _AROUND = ".,;:!?…\"'“”‘’()"
@@ -93,9 +93,12 @@ def _tags(presence, labels: np.ndarray) -> dict[int, int]:
     "Class → a word that 95 % of its rows have and that is in hardly any other: chosen on every second row, confirmed on the others."
     from scipy.sparse import csr_matrix
     def shares(part):
-        held = (presence[part].T @ csr_matrix((np.ones(part.sum(), np.float32), (np.arange(part.sum()), labels[part])), shape=(part.sum(), labels.max() + 1))).tocoo()
+        size = int(part.sum())
+        held = (presence[part].T @ csr_matrix((np.ones(size, np.float32), (np.arange(size), labels[part])), shape=(size, labels.max() + 1))).tocoo()
         words, classes = np.asarray(presence[part].sum(0)).ravel(), np.bincount(labels[part], minlength=labels.max() + 1)
-        return {(c, w): min(n / words[w], n / classes[c]) for w, c, n in zip(held.row.tolist(), held.col.tolist(), held.data.tolist()) if n >= _LEAST / 2 and n >= 0.95 * max(words[w], classes[c])}
+        most = np.maximum(words[held.row], classes[held.col])
+        good = (held.data >= _LEAST / 2) & (held.data >= 0.95 * most)
+        return dict(zip(zip(held.col[good].tolist(), held.row[good].tolist()), (held.data / most)[good].tolist()))
     half = np.random.default_rng(0).permutation(len(labels)) % 2 == 0
     chosen, confirmed = shares(half), shares(~half)
     tags: dict[int, tuple[float, int]] = {}
@@ -103,7 +106,7 @@ def _tags(presence, labels: np.ndarray) -> dict[int, int]:
         if (label, word) in confirmed: tags[label] = max(tags.get(label, (0.0, -1)), (share, word))
     return {label: word for label, (_, word) in tags.items()}
 
-# %% ../../nbs/17_data.giveaways.ipynb #948593a9
+# %% ../../nbs/17_data.giveaways.ipynb #a8df1d61
 def _hidden(text: str) -> str:
     "`text` without what may be somebody's: addresses and long numbers."
     return " ".join("█" if "@" in word or re.search(r"\d{4}", word) else word for word in text.split())
@@ -130,35 +133,41 @@ def _word_findings(rows: Rows, used: np.ndarray, labels: np.ndarray, names: Sequ
     share = sum(int((labels == label).sum()) for label in tags) / len(labels)
     made = []
     if telling:
-        found = [f"{shown(_hidden(word))} goes {gain:.0%} of the way from the most frequent class to no error ({_bits(np.asarray(presence[:, [at]].todense(), np.int64).ravel(), labels):.2f} bits)" for word, gain, at in telling]
+        bits = [_bits(np.asarray(presence[:, [at]].todense(), np.int64).ravel(), labels) for _, _, at in telling]
+        found = [f"{shown(_hidden(word))} goes {gain:.0%} of the way from the most frequent class to no error ({told:.2f} bits)" for (word, gain, _), told in zip(telling, bits)]
         made.append(_words_finding(rows, {word for word, _, _ in telling}, _severity(telling[0][1]), f"a single word tells the label: {found[0]}", found))
     if tags and (share >= _HALF or not telling):
         found = [f"{shown(_hidden(str(words[word])))} tells {shown(names[label])}" for label, word in tags.items()]
         severity = _severity(share) if share >= _HALF and len(tags) > 1 else "note"
-        made.append(_words_finding(rows, {str(words[word]) for word in tags.values()}, severity, f"{counted(len(tags), 'class').replace('classs', 'classes')} of {len(names)} can be told by one word each: {'; '.join(found[:3])}", found))
+        what = f"{len(tags):,} of {len(names):,} classes can be told by one word each: {'; '.join(found[:3])}"
+        made.append(_words_finding(rows, {str(words[word]) for word in tags.values()}, severity, what, found))
     return made
 
 def _words_finding(rows: Rows, words: set[str], severity: str, what: str, found: list[str]) -> DataFinding:
     "A finding about words and the rows that have them."
     places = [i for i, text in enumerate(rows.texts) if not words.isdisjoint(_tokens(text))]
-    evidence = tuple((rows.ids[next((i for i in places), 0)], said) for said in found[:SHOWN])
-    fix = "If the word was put there with the label, take it out; if people write it, the task is this easy." if severity != "note" else "Honest keywords look like this; so do labels that slipped into the text."
-    return DataFinding("giveaway", severity, what, tuple(rows.ids[i] for i in places), evidence=evidence, fix=fix, cures=_removed(rows, places, words) if severity != "note" else {})
+    evidence, named = tuple((rows.ids[places[0] if places else 0], said) for said in found[:SHOWN]), tuple(rows.ids[i] for i in places)
+    if severity == "note": return DataFinding("giveaway", severity, what, named, evidence=evidence, fix="Honest keywords look like this; so do labels that slipped into the text.")
+    fix = "If the word was put there with the label, take it out; if people write it, the task is this easy."
+    return DataFinding("giveaway", severity, what, named, evidence=evidence, fix=fix, cures=_removed(rows, places, words))
 
-# %% ../../nbs/17_data.giveaways.ipynb #04d9bbff
+# %% ../../nbs/17_data.giveaways.ipynb #cb07c030
 def _forms(texts: Sequence[str]) -> dict[str, list]:
     "Features of form: name → (texts,) values."
     first = [(text.split(None, 1) or [""])[0].casefold() for text in texts]
     last = [(text.rsplit(None, 1) or [""])[-1].casefold() for text in texts]
     case = [(text.isupper(), text.islower(), text[:1].isupper()) for text in texts]
-    return {"the first word": first, "the last word": last, "the last character": [text[-1:] for text in texts], "the first character": [text[:1] for text in texts], "case": list(map(str, case)),
-            "the white space around it": [f"{len(text) - len(text.lstrip())} {len(text) - len(text.rstrip())}" for text in texts], "length": [len(text) for text in texts]}
+    around = [f"{len(text) - len(text.lstrip())} {len(text) - len(text.rstrip())}" for text in texts]
+    return {"the first word": first, "the last word": last, "the first character": [text[:1] for text in texts], "the last character": [text[-1:] for text in texts],
+            "case": list(map(str, case)), "the white space around it": around, "length": [len(text) for text in texts]}
 
 def _coded(values: Sequence[object]) -> np.ndarray:
     "Values as numbers (rows,): equal ones the same; of many different numbers the twentieth part that each is in."
     from pandas import factorize
     numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool) and value == value]
-    if len(numbers) == len(values) and len(set(numbers)) > 50: return np.searchsorted(np.unique(np.quantile(np.array(numbers, float), np.linspace(0, 1, 21)[1:-1])), np.array(numbers, float), "right")
+    if len(numbers) == len(values) and len(set(numbers)) > 50:
+        edges = np.unique(np.quantile(np.array(numbers, float), np.linspace(0, 1, 21)[1:-1]))
+        return np.searchsorted(edges, np.array(numbers, float), "right")
     return factorize(np.array([*map(str, values), ""], object))[0][:-1].astype(np.int64)
 
 def _form_findings(rows: Rows, used: np.ndarray, labels: np.ndarray, known: float = 0.0) -> list[DataFinding]:
@@ -178,12 +187,13 @@ def _column_findings(rows: Rows, used: np.ndarray, labels: np.ndarray) -> list[D
         gain = _gain(coded, labels)
         if gain < _HALF: continue
         same = len(_pairs(coded, labels)[0]) == len(np.unique(coded)) == len(np.unique(labels))
-        what = f"the column {shown(name)} " + ("is the label under another name" if same else f"tells the label: it goes {gain:.0%} of the way from the most frequent class to no error ({_bits(coded, labels):.2f} bits)")
-        fix = "It is not learnt from as it stands; keep it out of the text." if same else "It is not learnt from; ask why it knows the label, and split with it as data.group if it says where rows come from."
+        told = f"tells the label: it goes {gain:.0%} of the way from the most frequent class to no error ({_bits(coded, labels):.2f} bits)"
+        what, fix = f"the column {shown(name)} {'is the label under another name' if same else told}", "It is not learnt from as it stands; keep it out of the text."
+        if not same: fix = "It is not learnt from; ask why it knows the label, and split with it as data.group if it says where rows come from."
         made.append(DataFinding("giveaway", "warning" if gain >= _NEARLY and not same else "note", what, fix=fix))
     return made
 
-# %% ../../nbs/17_data.giveaways.ipynb #812477fe
+# %% ../../nbs/17_data.giveaways.ipynb #ed06ed91
 def _said(text: str) -> str: return " " + " ".join(re.sub(r"[\W_]", " ", text.casefold()).split()) + " "
 
 def _own_names(rows: Rows) -> list[DataFinding]:
@@ -193,7 +203,8 @@ def _own_names(rows: Rows) -> list[DataFinding]:
     coded = [i for i, (text, label) in enumerate(zip(rows.texts, rows.labels)) if label in machine and machine[label].search(text.casefold())]
     own = [i for i, (text, label) in enumerate(zip(rows.texts, rows.labels)) if label in spoken and spoken[label] in _said(text)]
     share = len(own) / max(len(rows), 1)
-    if coded and share < _HALF: return [_named(rows, coded, "error" if len(coded) >= _NEARLY * len(rows) else "warning", f"{counted(len(coded))} hold the name of their class as it is spelt in the labels")]
+    severity = "error" if len(coded) >= _NEARLY * len(rows) else "warning"
+    if coded and share < _HALF: return [_named(rows, coded, severity, f"{counted(len(coded))} hold the name of their class as it is spelt in the labels")]
     if len(own) < _LEAST or share < 0.2: return []
     return [_named(rows, own, "note" if share < _HALF else _severity(share), f"{counted(len(own))} ({share:.0%}) say the name of their class")]
 
@@ -201,9 +212,10 @@ def _named(rows: Rows, places: list[int], severity: str, what: str) -> DataFindi
     "A finding about rows that say their class."
     evidence = tuple((rows.ids[i], f"says {shown(rows.labels[i])}") for i in places[:SHOWN])
     cures = _removed(rows, places, {label.casefold() for label in rows.label_names if re.search(r"[_:/|]", label)}) if severity != "note" else {}
-    return DataFinding("giveaway", severity, what, tuple(rows.ids[i] for i in places), evidence=evidence, fix="If the name was put into the text with the label, take it out.", cures=cures)
+    named, fix = tuple(rows.ids[i] for i in places), "If the name was put into the text with the label, take it out."
+    return DataFinding("giveaway", severity, what, named, evidence=evidence, fix=fix, cures=cures)
 
-# %% ../../nbs/17_data.giveaways.ipynb #36ae7a9b
+# %% ../../nbs/17_data.giveaways.ipynb #aee2c703
 def _pair_findings(rows: Rows) -> list[DataFinding]:
     "Features of one answer, absent from the other, that tell which is preferred."
     answers = [[joined(turns) for turns in rows.frame[side]] for side in ("chosen", "rejected")]
@@ -214,8 +226,10 @@ def _pair_findings(rows: Rows) -> list[DataFinding]:
     ahead, behind = np.asarray((differs > 0).sum(0)).ravel(), np.asarray((differs < 0).sum(0)).ravel()
     told = [(f"the {'longer' if longer.sum() > 0 else 'shorter'} answer is the chosen one", abs(int(longer.sum())) / len(rows))]
     for word in np.argsort(-np.abs(ahead - behind), kind="stable")[:_BEST].tolist():
-        told.append((f"the answer {'with' if ahead[word] > behind[word] else 'without'} {shown(_hidden(str(words[word])))} is the chosen one", abs(int(ahead[word]) - int(behind[word])) / len(rows)))
-    return [DataFinding("giveaway", _severity(gain), f"{what} so often that this alone goes {gain:.0%} of the way from chance to no error", fix="Add pairs that go the other way, or this is what will be learnt.") for what, gain in told if gain >= _HALF]
+        side = "with" if ahead[word] > behind[word] else "without"
+        told.append((f"the answer {side} {shown(_hidden(str(words[word])))} is the chosen one", abs(int(ahead[word]) - int(behind[word])) / len(rows)))
+    fix = "Add pairs that go the other way, or this is what will be learnt."
+    return [DataFinding("giveaway", _severity(gain), f"{what} so often that this alone goes {gain:.0%} of the way from chance to no error", fix=fix) for what, gain in told if gain >= _HALF]
 
 def find_giveaways(
     rows: Rows,

@@ -16,7 +16,7 @@ from .split import SPLITS
 from .times import read_times
 from ..errors import DataError, Problem, nearest, shown
 
-# %% ../../nbs/17_data.leaks.ipynb #ea8a5963
+# %% ../../nbs/17_data.leaks.ipynb #8cc78dfa
 _DROP = "Drop them from the earlier split; the later one stays what it was."
 
 def _seen_later(codes: np.ndarray, splits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -55,7 +55,8 @@ def find_leaks(
     "Rows of train or valid that a later split has too, and prompts that a later split asks too."
     splits, texts = split_numbers(rows), found.same if found else same_texts(rows.texts)[0]
     places, later = _seen_later(texts, splits)
-    leaks = [_leak(rows, "leak", "error", f"{_crossing(rows, places, 'is', 'are')} in a later split too", places, later, seen="the same as {other}")] if len(places) else []
+    what = f"{_crossing(rows, places, 'is', 'are')} in a later split too"
+    leaks = [_leak(rows, "leak", "error", what, places, later, seen="the same as {other}")] if len(places) else []
     prompts = rows.prompts()
     if prompts is None: return leaks
     asked = same_texts(prompts)[0]
@@ -64,10 +65,12 @@ def find_leaks(
     new = ~np.isin(more, places)
     more, others = more[new], others[new]
     if not len(more): return leaks
-    return [*leaks, _leak(rows, "leak", "warning", f"{_crossing(rows, more, 'asks', 'ask')} what a later split asks too, with another answer", more, others, seen="asks what {other} asks")]
+    what = f"{_crossing(rows, more, 'asks', 'ask')} what a later split asks too, with another answer"
+    return [*leaks, _leak(rows, "leak", "warning", what, more, others, seen="asks what {other} asks")]
 
-# %% ../../nbs/17_data.leaks.ipynb #bb74726e
-_SEEN = {"letters": ("nearly the same as a row of", "share of characters an edit keeps", "{score:.0%} of the letters of {other}"), "words": ("in much the same words as a row of", "cosine", "{score:.2f} like {other}"),
+# %% ../../nbs/17_data.leaks.ipynb #a43406d6
+_SEEN = {"letters": ("nearly the same as a row of", "share of characters an edit keeps", "{score:.0%} of the letters of {other}"),
+         "words": ("in much the same words as a row of", "cosine", "{score:.2f} like {other}"),
          "meaning": ("close in meaning, as an encoder sees it, to a row of", "cosine", "{score:.2f} like {other}")}
 
 def _near_later(rows: Rows, found: Alike, by: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -98,12 +101,14 @@ def find_near_leaks(
         if not len(places): continue
         listed, near = np.concatenate([listed, places]), by == "letters"
         what = f"{_crossing(rows, places, 'is', 'are')} {said} a later split"
-        made.append(_leak(rows, "near_leak", "warning" if near else "note", what, places, later, scores, scored, seen, _DROP if near else "Look at the pairs; drop by hand what gives a later row away.", near))
+        fix = _DROP if near else "Look at the pairs; drop by hand what gives a later row away."
+        made.append(_leak(rows, "near_leak", "warning" if near else "note", what, places, later, scores, scored, seen, fix, near))
     return made
 
-# %% ../../nbs/17_data.leaks.ipynb #6f29f7c7
-_GROUPS = {"account", "article", "author", "book", "case", "chat", "client", "company", "conversation", "conv", "customer", "dialog", "dialogue", "doc", "document", "email", "file", "group", "household", "meeting", "paper",
-           "participant", "patient", "person", "product", "sender", "session", "site", "speaker", "student", "subject", "thread", "ticket", "url", "user", "username", "video", "visitor"}
+# %% ../../nbs/17_data.leaks.ipynb #49cfb741
+_GROUPS = {*("account article author book case chat client company conv conversation customer dialog dialogue doc document email file group "
+             "household meeting paper participant patient person product sender session site speaker student subject thread ticket url user "
+             "username video visitor").split()}
 _TIMES = {"at", "date", "datetime", "day", "month", "time", "timestamp", "year", "created", "updated", "published", "posted"}
 
 def _words(name: str) -> set[str]: return set(re.sub(r"([a-z])([A-Z])", r"\1 \2", name).replace("_", " ").replace("-", " ").lower().split())
@@ -137,13 +142,14 @@ def find_group_leaks(
         places, later = (held[column] for column in _seen_later(owners[held], split_numbers(rows)[held]))
         if not len(places): continue
         shared = int(np.isin(owners[rows.split == "test"], np.unique(owners[places])).sum())
-        what = f"{_crossing(rows, places, 'shares its', 'share their')} {shown(name)} with a later split; {counted(shared, 'test row')} of {int((rows.split == 'test').sum()):,} so concerned"
+        what = f"{_crossing(rows, places, 'shares its', 'share their')} {shown(name)} with a later split, which concerns {counted(shared, 'test row')} of {int((rows.split == 'test').sum()):,}"
         most = len(places) <= 0.5 * (rows.split != "test").sum()
-        fix = f"Split anew with data.group={name}{', or drop them from the earlier split' if most else ''}." if group else f"If rows of one {shown(name)} resemble each other, split anew with data.group={name}; if not, this is nothing."
+        fix = f"If rows of one {shown(name)} resemble each other, split anew with data.group={name}; if not, this is nothing."
+        if group: fix = f"Split anew with data.group={name}{', or drop them from the earlier split' if most else ''}."
         made.append(_leak(rows, "group_leak", "error" if group else "warning", what, places, later, seen=f"shares its {name} with {{other}}", fix=fix, cure=most))
     return made
 
-# %% ../../nbs/17_data.leaks.ipynb #713acafe
+# %% ../../nbs/17_data.leaks.ipynb #39d23cfd
 def find_template_leaks(
     rows: Rows,
     found: Alike | None = None,  # of `alike(rows.texts)`; None looks now
@@ -155,9 +161,10 @@ def find_template_leaks(
     places, later = (filled[column] for column in _seen_later(template[filled], split_numbers(rows)[filled]))
     if not len(places): return []
     what = f"{_crossing(rows, places, 'fills', 'fill')} a template that a later split fills too ({counted(len(np.unique(template[places])), 'template')})"
-    return [_leak(rows, "template_leak", "note", what, places, later, seen="fills the template of {other}", fix="Nothing is wrong if new fillings are what the model will meet; if not, keep a template on one side.", cure=False)]
+    fix = "Nothing is wrong if new fillings are what the model will meet; if not, keep a template on one side."
+    return [_leak(rows, "template_leak", "note", what, places, later, seen="fills the template of {other}", fix=fix, cure=False)]
 
-# %% ../../nbs/17_data.leaks.ipynb #a0fc31bd
+# %% ../../nbs/17_data.leaks.ipynb #de8dbafe
 def _in_order(earlier: np.ndarray, later: np.ndarray) -> float:
     "Share of pairs of an earlier split's and a later split's row whose times are in order."
     from scipy.stats import rankdata
@@ -192,6 +199,7 @@ def find_time_leaks(
         meant, most = bool(time) or order >= 0.95, len(places) <= 0.5 * (splits < last).sum()
         what = f"{_crossing(rows, places, 'is', 'are')} not older than the oldest {SPLITS[last]} row, by {shown(name)}"
         if not meant: what = f"{shown(name)} says how old rows are, and the splits are mixed in time: {what}"
-        fix = f"Drop them, or split anew with data.split=time and data.time={name}." if meant and most else f"If the model is for rows to come, split anew with data.split=time and data.time={name}."
-        made.append(_leak(rows, "time_leak", ("error" if time else "warning") if meant else "note", what, places, later, seen="not older than {other}", fix=fix, cure=meant and most))
+        severity, anew = ("error" if time else "warning") if meant else "note", f"split anew with data.split=time and data.time={name}."
+        fix = f"Drop them, or {anew}" if meant and most else f"If the model is for rows to come, {anew}"
+        made.append(_leak(rows, "time_leak", severity, what, places, later, seen="not older than {other}", fix=fix, cure=meant and most))
     return made
