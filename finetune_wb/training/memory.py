@@ -6,10 +6,10 @@
 __all__ = ['OVERHEAD', 'PROCESS', 'Batch', 'largest_batch', 'outlined', 'free_memory', 'with_overhead', 'speeds', 'seconds',
            'Estimate', 'settled_batching', 'walk_job', 'estimate_job', 'estimate']
 
-# %% ../../nbs/44_training.memory.ipynb #13066c85
+# %% ../../nbs/44_training.memory.ipynb #a9a4db03
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,6 +17,7 @@ import numpy as np
 
 from ..method import LoraSpec
 from ..machine import device
+from ..models.heap import roomy
 from ..models.memory import Memory, Walked, size, walk_step
 from ..recipe import Recipe
 from .collate import packed_batches, settle_batching
@@ -59,7 +60,7 @@ def largest_batch(
     count, length = _padded(lengths[rows], batching)
     return Batch(tuple(rows.tolist()), (2 * count, length // 2) if job.rejected else (count, length), _trained(job, split, rows))
 
-# %% ../../nbs/44_training.memory.ipynb #079c1d41
+# %% ../../nbs/44_training.memory.ipynb #f932adc9
 def _config(job: Job):
     from finetune_wb.models.load import _read_config, _set_dropout
     config = _read_config(job.source, job.recipe.model)
@@ -67,14 +68,14 @@ def _config(job: Job):
     return config
 
 def outlined(job: Job):
-    "The model of a job with its method applied, on the meta device; its weights are not read."
+    "The model of a job with its method applied, on the meta device, in float32 as it is loaded, whatever its files hold; they are not read."
     import torch
     from transformers import AutoModel, AutoModelForCausalLM
     from finetune_wb.models.load import pooling_of, quiet
     from finetune_wb.models.methods import apply_method
     config, classifies = _config(job), job.task.name == "classification"
     with quiet(), torch.device("meta"):
-        model = (AutoModel if classifies else AutoModelForCausalLM).from_config(config, attn_implementation=job.settings["attn_implementation"], trust_remote_code=job.recipe.model.trust_remote_code)
+        model = (AutoModel if classifies else AutoModelForCausalLM).from_config(config, dtype=torch.float32, attn_implementation=job.settings["attn_implementation"], trust_remote_code=job.recipe.model.trust_remote_code)
         if classifies:
             from finetune_wb.models.classifier import new_classifier
             model = new_classifier(model, job.task.label_names, pooling_of(job.source, job.recipe.model, config), job.spec.dropout)
@@ -86,16 +87,26 @@ def _inputs(rows: int, length: int, packed: bool) -> dict:
     ids = torch.zeros(rows, length, dtype=torch.long)
     return {"input_ids": ids, "position_ids": torch.arange(length)[None]} if packed else {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
 
+def _unpacked(batching: str):
+    "transformers looks at positions for rows that were packed, and where it can't see numbers it takes them for packed, and makes a mask that training has not."
+    from unittest.mock import patch
+
+    from transformers import masking_utils
+    if batching == "packed" or not hasattr(masking_utils, "find_packed_sequence_indices"): return nullcontext()
+    return patch.object(masking_utils, "find_packed_sequence_indices", lambda *_, **__: None)
+
 def _loss(job: Job, batching: str) -> Callable:
     "(model, rows, length) → a scalar, as the job's trainer computes it."
     import torch
     from finetune_wb.training.lmloss import answer_loss
-    def language(model, rows, length): return answer_loss(model, _inputs(rows, length, batching == "packed"), torch.zeros(rows, length, dtype=torch.long), 1, job.spec.label_smoothing_factor)
+    def language(model, rows, length):
+        inputs = _inputs(rows, length, batching == "packed")
+        with _unpacked(batching): return answer_loss(model, inputs, torch.zeros(rows, length, dtype=torch.long), 1, job.spec.label_smoothing_factor)
     def classification(model, rows, length): return model(**_inputs(rows, length, False), labels=torch.zeros(rows, dtype=torch.long)).loss
     return classification if job.task.name == "classification" else language
 
-# %% ../../nbs/44_training.memory.ipynb #7c7ca84f
-OVERHEAD = {"cpu": (55_000_000, 0.073), "cuda": (100_000_000, 0.02)}  # bytes at once, and bytes for each byte that passes through the heap in a step
+# %% ../../nbs/44_training.memory.ipynb #31acb988
+OVERHEAD = {"cpu": (62_000_000, 0.021), "cuda": (100_000_000, 0.02)}  # bytes at once, and bytes for each byte that the allocator holds
 PROCESS = {"cpu": 515_000_000, "cuda": 0}  # bytes that Python and its libraries hold before a model is loaded; of a CUDA device none
 
 def free_memory() -> int:
@@ -115,7 +126,7 @@ def with_overhead(
 ) -> Memory:
     "Its memory with what the process holds beyond its tensors."
     fixed, share = OVERHEAD["cuda" if place == "cuda" else "cpu"]
-    return replace(walked.memory, overhead=int(fixed + share * walked.passed))
+    return replace(walked.memory, overhead=int(walked.memory.overhead + fixed + share * walked.held))
 
 def _four_bits(job: Job, memory: Memory) -> Memory:
     "QLoRA's weights: 4 bits each and a scale for 64 of them (Dettmers et al. 2023), which double quantisation brings down to half a byte in 64."
@@ -125,16 +136,17 @@ def _four_bits(job: Job, memory: Memory) -> Memory:
     held = sum(m.weight.numel() for m in model.modules() if isinstance(m, nn.Linear) and m is not head)
     return replace(memory, weights=int(memory.weights - held * (4 - 0.5 - (0.127 / 8 if job.recipe.method.bnb_4bit_use_double_quant else 4 / 64))))
 
-# %% ../../nbs/44_training.memory.ipynb #9049ef7d
+# %% ../../nbs/44_training.memory.ipynb #ad91c3ef
 def _best(work: Callable, repeats: int = 5) -> float:
-    "Seconds of the fastest of some runs."
+    "Seconds of the fastest of some runs; on a CPU processor seconds over threads, which neighbours don't lengthen."
     import torch
-    found = []
+    cuda, found = device() == "cuda", []
+    clock, share = (time.perf_counter, 1) if cuda else (time.process_time, torch.get_num_threads())
     for _ in range(repeats):
-        start = time.perf_counter()
+        start = clock()
         work()
-        if device() == "cuda": torch.cuda.synchronize()
-        found.append(time.perf_counter() - start)
+        if cuda: torch.cuda.synchronize()
+        found.append((clock() - start) / share)
     return min(found)
 
 def speeds() -> dict[str, float]:
@@ -158,19 +170,25 @@ def seconds(
     products = sum(count / speed.get(kind, speed["float32"]) for kind, count in walked.flops.items())
     return products + walked.moved / speed["bytes"] + walked.calls * speed["call"]
 
-# %% ../../nbs/44_training.memory.ipynb #d339079a
+# %% ../../nbs/44_training.memory.ipynb #9cdaf436
+def _roughly(seconds: float) -> str:
+    "To one digit, which is more than is known."
+    count, unit = (seconds, "s") if seconds < 90 else (seconds / 60, "min") if seconds < 5400 else (seconds / 3600, "h")
+    return f"{float(f'{count:.1g}'):g} {unit}"
+
 @dataclass(frozen=True)
 class Estimate:
     "What a recipe would need of this machine."
     memory: Memory  # over the process before the model is loaded
     batch: Batch  # the largest
     batches: int  # of an epoch
-    passed: int  # bytes that go through the heap in a step
+    held: int  # bytes that the allocator is foretold to hold
     parameters: int
     trainable: int  # of them, those that move
     step_seconds: float  # of the largest batch
     epoch_seconds: float  # without evaluations
     process: int = 0  # bytes that Python and its libraries hold besides
+    compiled: bool = False  # whether layers will be compiled, which the walk does not know
 
     @property
     def total(self) -> int: return self.process + self.memory.total  # bytes
@@ -180,12 +198,13 @@ class Estimate:
         (rows, length), share = self.batch.shape, self.trainable / max(self.parameters, 1)
         return [f"{self.trainable:,} of {self.parameters:,} parameters move ({share:.2%})", f"fullest in: {self.memory.moment}; with Python and its libraries {size(self.total)}",
                 f"largest batch: {rows:,} rows of {length:,} tokens, {self.batch.trained:,} of them trained; {self.batches:,} batches an epoch",
-                f"about {self.step_seconds:.2g} s for that batch, {self.epoch_seconds:,.0f} s an epoch without evaluations"]
+                f"very roughly {_roughly(self.step_seconds)} for that batch with no neighbours, {_roughly(self.epoch_seconds)} an epoch without evaluations",
+                *(["layers will be compiled, and this is told of layers that are not: the compiler needs memory of its own, a step needs less; --prove measures both"] if self.compiled else [])]
 
     def __str__(self) -> str: return "\n".join([str(self.memory), *self.lines])
     def _repr_markdown_(self) -> str: return self.memory._repr_markdown_() + "\n\n" + "\n".join(f"- {line}" for line in self.lines)
 
-# %% ../../nbs/44_training.memory.ipynb #9146e622
+# %% ../../nbs/44_training.memory.ipynb #ba9e93ee
 def settled_batching(job: Job) -> str:
     "grouped or packed, as the job's trainer will have it."
     if job.task.name in ("classification", "preference") or job.spec.batching == "grouped": return "grouped"
@@ -201,7 +220,7 @@ def walk_job(
     shaped = any(getattr(text, name, None) not in (None, 1, 1.0) for name in ("final_logit_softcapping", "logit_scale", "logits_scaling"))
     place = "cuda" if job.settings["device"] == "cuda" else "cpu"
     return walk_step(outlined(job), _loss(job, batching), train.shape, train.trained, place, job.settings["bf16"], job.spec.gradient_checkpointing, job.spec.gradient_accumulation_steps,
-                     job.spec.max_grad_norm, (*valid.shape, valid.trained), 0 if job.task.name == "classification" else text.vocab_size, not shaped)
+                     job.spec.max_grad_norm, (*valid.shape, valid.trained), 0 if job.task.name == "classification" else text.vocab_size, not shaped, roomy())
 
 def estimate_job(job: Job) -> Estimate:
     "What a job that is prepared would need."
@@ -212,7 +231,8 @@ def estimate_job(job: Job) -> Estimate:
     lengths, batches = _lengths(job, "train"), _batches(job, "train", batching, job.spec.tokens_per_batch)
     step = seconds(walked, speeds())
     share = sum(np.prod(_padded(lengths[rows], batching)) for rows in batches) / np.prod(_padded(lengths[list(batch.rows)], batching))
-    return Estimate(memory, batch, len(batches), walked.passed, walked.parameters, walked.trainable, step, float(step * share), PROCESS["cuda" if job.settings["device"] == "cuda" else "cpu"])
+    return Estimate(memory, batch, len(batches), walked.held, walked.parameters, walked.trainable, step, float(step * share), PROCESS["cuda" if job.settings["device"] == "cuda" else "cpu"],
+                    bool(job.spec.compile) and job.task.name != "classification")
 
 def estimate(
     recipe: Recipe,

@@ -5,9 +5,8 @@
 # %% auto #0
 __all__ = ['Peak', 'smallest_job', 'Trial', 'trial', 'Change', 'ways', 'changes', 'Proof', 'prove']
 
-# %% ../../nbs/45_training.prove.ipynb #2028777b
+# %% ../../nbs/45_training.prove.ipynb #c099afda
 import importlib
-import os
 import pickle
 import re
 import subprocess
@@ -23,6 +22,7 @@ from pathlib import Path
 from ..errors import Problem, TrainingError, WorkbenchError
 from ..failures import explain, oom_kills
 from ..method import why_not
+from ..models.heap import roomy
 from ..models.memory import size
 from ..recipe import Recipe, override
 from ..run import Run, create_run, read_json, write_json
@@ -73,7 +73,7 @@ class Peak:
             return torch.cuda.max_memory_reserved()
         return max(self._mark() if self.counts else self._seen, self._process.memory_info().rss)
 
-# %% ../../nbs/45_training.prove.ipynb #533daea5
+# %% ../../nbs/45_training.prove.ipynb #36dac064
 def _some(job: Job, split: str, batching: str) -> dict:
     "The rows of the largest batch of a split, in place of all."
     places = largest_batch(job, batching, split).rows
@@ -97,9 +97,10 @@ def _watched(trainer, peak: Peak, said: dict, tell) -> None:
     "Notes seconds and memory of each step."
     from transformers import TrainerCallback
     class Watch(TrainerCallback):
-        def on_step_begin(self, *_, **__): said["stage"], self.began = f"step {len(said['seconds']) + 1}", time.perf_counter()
+        def on_step_begin(self, *_, **__): said["stage"], self.began, self.busy = f"step {len(said['seconds']) + 1}", time.perf_counter(), time.process_time()
         def on_step_end(self, *_, **__):
             said["seconds"].append(time.perf_counter() - self.began)
+            said["busy"] = time.process_time() - self.busy
             said["peak"] = max(said["peak"], peak.read())
             tell()
         def on_evaluate(self, *_, **__):
@@ -166,7 +167,7 @@ def _child(folder: Path) -> int:
     tell()
     return 1 if "error" in said else 0
 
-# %% ../../nbs/45_training.prove.ipynb #003f0a99
+# %% ../../nbs/45_training.prove.ipynb #e04a266b
 @dataclass(frozen=True)
 class Trial:
     "Two steps on the largest batch."
@@ -174,6 +175,7 @@ class Trial:
     peak: int  # bytes at most, above that; of a trial that did not fit, as far as it came
     seconds: float | None  # of a batch of the second step; None: it did not come so far
     reason: str = ""  # why it does not fit; empty: it does
+    busy: float | None = None  # processor seconds of that batch, over threads: what it would have taken with no neighbours
 
     @property
     def fits(self) -> bool: return not self.reason
@@ -200,7 +202,7 @@ def _why(said: dict, code: int, over: bool, limit: int, job: Job, killed: bool, 
     if said.get("memory") or "out of memory" in told["reason"] or told["reason"].startswith("killed by signal 9"): return f"{told['reason']}, {where}"
     raise TrainingError(Problem(f"the trial of two steps ended {where}: {told['reason']}", told["cure"] if "resume" not in told["cure"].lower() else ""))
 
-# %% ../../nbs/45_training.prove.ipynb #c781216b
+# %% ../../nbs/45_training.prove.ipynb #ce7c4e43
 def trial(
     job: Job,
     limit: int | None = None,  # bytes that the whole process may hold (of a CUDA device: that it may take); None: what is free
@@ -213,7 +215,7 @@ def trial(
         (folder / "job.pickle").write_bytes(pickle.dumps(smallest_job(job, batching)))
         write_json(folder / "limit.json", limit)
         with (folder / "log.txt").open("wb") as log:
-            process = subprocess.Popen([sys.executable, "-m", "finetune_wb.training.prove", name], stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env={**os.environ, "FTWB_PROGRESS": "off"})
+            process = subprocess.Popen([sys.executable, "-m", "finetune_wb.training.prove", name], stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env={**roomy(), "FTWB_PROGRESS": "off"})
             try: over, most = _watch(process, folder / "said.json", limit, job.settings["device"] != "cuda")
             finally: process.kill()
         said = read_json(folder / "said.json") or {}
@@ -221,7 +223,8 @@ def trial(
         reason = _why(said, process.wait(), over, limit, job, oom_kills() > kills, log)
     held = said.get("process", 0)
     most = max(said.get("peak", 0), most if reason and job.settings["device"] != "cuda" else 0)
-    return Trial(held, max(0, most - held), said["seconds"][1] / job.spec.gradient_accumulation_steps if len(said.get("seconds", ())) > 1 else None, reason)
+    times, whole = job.spec.gradient_accumulation_steps, len(said.get("seconds", ())) > 1
+    return Trial(held, max(0, most - held), said["seconds"][1] / times if whole else None, reason, said["busy"] / times / job.settings["threads"] if whole else None)
 
 # %% ../../nbs/45_training.prove.ipynb #39f5cde5
 @dataclass(frozen=True)

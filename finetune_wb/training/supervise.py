@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['GRACE', 'is_blocked', 'Supervisor', 'work', 'main']
 
-# %% ../../nbs/46_training.supervise.ipynb #3dae9dff
+# %% ../../nbs/46_training.supervise.ipynb #26fe0ac7
 import json
 import os
 import signal
@@ -19,6 +19,7 @@ from pathlib import Path
 from ..control import SUPERVISED, Control, Request
 from ..errors import WorkbenchError
 from ..failures import explain, oom_kills
+from ..models.heap import roomy
 from ..process import process_now
 from ..recipe import Recipe
 from ..run import Run, _mapping, write_json
@@ -167,7 +168,7 @@ class _Idle(_Seat):
         except WorkbenchError as error: control.answer(asked, "refused", str(error.problems[0]))
         else: control.answer(asked, "done", child.id)
 
-# %% ../../nbs/46_training.supervise.ipynb #3547909e
+# %% ../../nbs/46_training.supervise.ipynb #eb38d09a
 class Supervisor(_Idle):
     "Looks after one run until it has ended: `Supervisor(run).run_to_end()`."
 
@@ -194,7 +195,7 @@ class Supervisor(_Idle):
         if not self.phase("working"): return None
         control = Control(self.run.folder, self.run.log, only=SUPERVISED)
         command = [sys.executable, "-X", "faulthandler", "-m", "finetune_wb.training.supervise", "--worker", str(self.run.folder)]
-        worker = subprocess.Popen(command, stdin=subprocess.DEVNULL, env={**os.environ, "FTWB_SUPERVISED": "1", "FTWB_PROGRESS": "lines"}, **_GROUP)
+        worker = subprocess.Popen(command, stdin=subprocess.DEVNULL, env={**roomy(), "FTWB_SUPERVISED": "1", "FTWB_PROGRESS": "lines"}, **_GROUP)
         while worker.poll() is None:
             if not self.wait(): return self.stop_now(worker, f"its supervisor was asked to end ({self.asked_to_end})")
             if control.poll(every=0): return self.stop_now(worker, "stopped at once on request")
