@@ -10,7 +10,15 @@ import pytest
 from finetune_wb.data import signatures
 from finetune_wb.data.copies import copy_groups, copy_key
 from finetune_wb.data.load import load_data
-from finetune_wb.data.signatures import PACKAGES, documented_objects, package_files, share_named, signature_rows, split_of, summary_of
+from finetune_wb.data.signatures import (
+    PACKAGES,
+    documented_objects,
+    package_files,
+    share_named,
+    signature_rows,
+    split_of,
+    summary_of,
+)
 from finetune_wb.errors import DataError
 from finetune_wb.recipe import DataSpec, Recipe
 
