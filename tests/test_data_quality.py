@@ -275,6 +275,13 @@ def test_full_stops_count_only_where_they_are_the_custom():
     assert numbers(find_unfinished(rows(messages=[*prose, bare[0]]))[0]) == {100} and not find_unfinished(rows(messages=bare)) and not find_unfinished(rows(messages=[*prose[:50], *bare[:50]]))
 
 
+@pytest.mark.parametrize("huge", ["wörd " * 600_000, " x" + " " * 3_000_000 + "&amp;<br>", "`" + "<é " * 1_000_000, "\u200b" * 3_000_000 + "x", "Ã©" * 1_500_000, "a" * 3_000_000, "\n" * 3_000_000 + "."], ids=["words", "spaces", "ticks", "invisible", "mojibake", "one word", "lines"])
+def test_a_row_of_three_million_characters_is_read_through(huge):
+    held = rows([*sentences(220), huge])
+    for check in TEXT_CHECKS: assert all(numbers(finding) <= {220} for finding in check(held))
+    assert isinstance(mended(huge), str) and not find_boilerplate(rows(messages=[asked("Go", huge)])) and find_unfinished(rows(messages=[asked("Go", huge)])) is not None
+
+
 @pytest.mark.parametrize("end", ["\n#### {i}", "\nAnswer: {i}", ' {{"value": {i}}}', "\n```\n{i}\n```"])
 def test_an_ending_that_all_but_a_few_have_is_missed(end):
     texts = [s + end.format(i=i) for i, s in enumerate(sentences(100))]

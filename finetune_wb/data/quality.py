@@ -199,13 +199,14 @@ def find_languages(
     seen = tuple((rows.ids[i], look) for i, look in sorted(found.items())[:SHOWN])
     return [DataFinding("language", "warning", what, _ids(rows, sorted(found)), evidence=seen, fix="Drop or translate them, unless the model should speak these languages: then it needs more than a few rows of each.", cures={"drop": _drop(rows, sorted(found))}), *notes]
 
-# %% ../../nbs/17_data.quality.ipynb #429b981b
+# %% ../../nbs/17_data.quality.ipynb #891c8acc
 _ENTITY = re.compile(r"&(?:#\d{1,6}|#[xX][0-9a-fA-F]{1,5}|[A-Za-z]{2,8}\d{0,2});")
 _TAG = re.compile(r"</?(a|abbr|b|blockquote|br|center|div|em|font|h[1-6]|hr|i|img|li|ol|p|small|span|strong|sub|sup|table|tbody|td|th|thead|tr|u|ul)(?:\s[^<>]{0,500})?/?>", re.IGNORECASE)
 _BREAKS = {"blockquote", "br", "div", "hr", "li", "p", "tr", *(f"h{i}" for i in range(1, 7))}  # tags that end a line
-_CODE = re.compile(r"```|^(?:    |\t)\S|<(?:!doctype|html|head|body|script|style|svg|code|pre|xml|\?xml)\b|=\s*[\"'][^\"'\n]*<|`[^`\n]*[<&][^`\n]*`", re.IGNORECASE | re.MULTILINE)
+_CODE = re.compile(r"```|^(?:    |\t)\S|<(?:!doctype|html|head|body|script|style|svg|code|pre|xml|\?xml)\b|=\s*[\"'][^\"'\n]*<|`[^`\n]{0,200}[<&][^`\n]{0,200}`", re.IGNORECASE | re.MULTILINE)
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _HIDDEN = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\x7f-\x84\x86-\x9f\xad\u200b\u2060\u202a-\u202e\u2066-\u2069\ufeff\ufff9-\ufffb]")
+_LONGEST = 1_000_000  # characters that are looked at; a longer text is not mended
 _SORTS = ("wrongly decoded letters", "lost characters", "HTML tags or entities", "invisible characters")
 
 def _is_entity(match: re.Match) -> bool: return html.unescape(match[0]) != match[0]
@@ -216,8 +217,8 @@ def _markup(text: str) -> list[str]:
     return [*(f"<{match[1].lower()}>" for match in _TAG.finditer(text)), *(match[0] for match in _ENTITY.finditer(text) if _is_entity(match))]
 
 def _debris(text: str) -> dict[str, str]:
-    "Sort of debris → what it looks like."
-    found = {}
+    "Sort of debris → what it looks like; of a very long text only its beginning is looked at."
+    found, text = {}, text[:_LONGEST]
     if not text.isascii():
         from ftfy.badness import BADNESS_RE, is_bad
         if is_bad(text): found[_SORTS[0]] = shown(BADNESS_RE.search(text)[0])
@@ -226,7 +227,7 @@ def _debris(text: str) -> dict[str, str]:
     if hidden := _HIDDEN.findall(text): found[_SORTS[3]] = ", ".join(f"U+{ord(c):04X}" for c in dict.fromkeys(hidden[:50]))
     return found
 
-# %% ../../nbs/17_data.quality.ipynb #43ef8383
+# %% ../../nbs/17_data.quality.ipynb #223b7c77
 def _without_markup(text: str) -> str:
     "Tags as line ends or nothing, entities as what they stand for; a blank or line end twice is one."
     if not _markup(text): return text
@@ -239,7 +240,7 @@ def mended(
 ) -> str:
     "`text` without its debris: wrongly decoded letters put right, tags, entities and invisible characters gone. What is in order stays as it is."
     import ftfy
-    if not _debris(text): return text
+    if len(text) > _LONGEST or not _debris(text): return text
     text = _without_markup(_ANSI.sub("", text))
     kept = {"normalization": None, "uncurl_quotes": False, "fix_latin_ligatures": False, "fix_character_width": False, "fix_line_breaks": False, "unescape_html": False}
     return _HIDDEN.sub("", ftfy.fix_text(text, **kept))
@@ -259,7 +260,7 @@ def find_encoding(
     fix = "Let the edit mend them, or export the data again as UTF-8 text." + (" Characters that were replaced by U+FFFD are lost: no edit brings them back." if sorts[_SORTS[1]] else "")
     return [DataFinding("encoding", "warning" if bad else "note", what, _ids(rows, places), evidence=seen, fix=fix, cures={"edit": _edits(rows, places, mended), "drop": _drop(rows, places)})]
 
-# %% ../../nbs/17_data.quality.ipynb #0321caf4
+# %% ../../nbs/17_data.quality.ipynb #8e58fef9
 _GRAM, _LINE = 8, 3  # words in a passage, and in a first or last line
 _SAMPLE, _SHARE, _LEAST = 20_000, 0.02, 10  # rows looked at for passages; in how many of them a passage must be
 _WORDS = 256  # words looked at, at each end of a text
@@ -270,7 +271,11 @@ def _sample(texts: Sequence[str], most: int = _SAMPLE) -> list[str]:
     distinct = list({copy_key(text[:5000]): text for text in texts[::step]}.values())
     return [distinct[i] for i in np.unique(np.linspace(0, len(distinct) - 1, min(most, len(distinct))).astype(int))] if distinct else []
 
-def _ends(words: list[str]) -> list[str]: return words if len(words) <= 2 * _WORDS else words[:_WORDS] + words[-_WORDS:]
+def _ends(text: str) -> list[str]:
+    "The words of a text; of a long one those at both ends."
+    if len(text) > 40 * _WORDS: return _WORD.findall(text[: 20 * _WORDS].lower())[:_WORDS] + _WORD.findall(text[-20 * _WORDS :].lower())[-_WORDS:]
+    words = _WORD.findall(text.lower())
+    return words if len(words) <= 2 * _WORDS else words[:_WORDS] + words[-_WORDS:]
 
 def _grams(texts: Sequence[list[str]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     "Of every run of eight words inside a text: its hash, its text, and its place among all words."
@@ -282,7 +287,7 @@ def _grams(texts: Sequence[list[str]]) -> tuple[np.ndarray, np.ndarray, np.ndarr
     for shift in range(_GRAM): hashed = (hashed ^ (words[inside + shift] * np.uint64(0x9E3779B97F4A7C15))) * np.uint64(0xBF58476D1CE4E5B9) ^ (hashed >> np.uint64(29))
     return hashed, text[inside], inside
 
-# %% ../../nbs/17_data.quality.ipynb #ec3391df
+# %% ../../nbs/17_data.quality.ipynb #85517f00
 def _chains(gram: np.ndarray, text: np.ndarray, place: np.ndarray) -> list[list[int]]:
     "Runs of grams that mostly follow each other, as places of words: where the first gram is, then of each further one its last word."
     where, counts = dict(zip(gram[::-1].tolist(), place[::-1].tolist())), np.bincount(gram, minlength=1)
@@ -318,16 +323,16 @@ def _lines(texts: Sequence[str], least: int) -> list[tuple[str, ...]]:
     "First and last lines that `least` texts of several lines share, as words."
     found = Counter()
     for text in texts:
-        lines = [line for line in text.split("\n") if line.strip()] if "\n" in text else ()
-        if len(lines) > 1: found.update({tuple(_WORD.findall(line.lower())) for line in (lines[0], lines[-1]) if len(line) < 500})
+        first, line_end, last = text.strip().partition("\n")
+        if line_end: found.update({tuple(_WORD.findall(line.lower())) for line in (first, last.rpartition("\n")[2]) if len(line) < 500})
     return [words for words, count in found.items() if count >= least and len(words) >= _LINE]
 
-# %% ../../nbs/17_data.quality.ipynb #487d512a
+# %% ../../nbs/17_data.quality.ipynb #d4b313f5
 def _pattern(texts: Sequence[str]) -> re.Pattern | None:
     "What finds the boilerplate of `texts`; None where they have none."
     sample = _sample(texts)
     least = max(_LEAST, int(_SHARE * len(sample)))
-    long = _passages([_ends(_WORD.findall(text.lower())) for text in sample], least)
+    long = _passages([_ends(text) for text in sample], least)
     parts = [r"\W+".join(map(re.escape, words)) + r"[.!?:;,)]*" for words in sorted(long, key=len, reverse=True)[:SHOWN]]
     parts += [r"^[^\w\n]*" + r"[^\w\n]+".join(map(re.escape, words)) + r"[^\w\n]*$" for words in _lines(sample, least)[:SHOWN]]
     return re.compile("|".join(parts), re.IGNORECASE | re.MULTILINE) if parts else None
@@ -367,7 +372,7 @@ def find_boilerplate(
     answers = rows.answers()
     return _shared(rows, rows.texts if answers is None else answers) + ([] if answers is None else _other_voice(rows, answers))
 
-# %% ../../nbs/17_data.quality.ipynb #13cc69a7
+# %% ../../nbs/17_data.quality.ipynb #56a2e271
 _FAR, _FEW = 5.0, 0.01  # robust standard deviations; the largest share of rows that can be outliers
 _NEAREST, _REFERENCE = 5, 2_000  # neighbours, and rows among which they are looked for
 
@@ -378,7 +383,7 @@ def _robust(values: np.ndarray, least: float) -> np.ndarray:
 
 def _strange(texts: Sequence[str]) -> np.ndarray:
     "The share of each text's different words that stand in no other text, (rows,); 0 for texts of fewer than five."
-    held = [set(_WORD.findall(text.lower()[:5000])[:_WORDS]) for text in texts]
+    held = [set(_WORD.findall(text[:5000].lower())[:_WORDS]) for text in texts]
     counts = Counter(word for words in held for word in words)
     return np.array([sum(counts[word] == 1 for word in words) / len(words) if len(words) >= 5 else 0.0 for words in held])
 
