@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['load_data']
 
-# %% ../../nbs/14_data.load.ipynb #2a444c48
+# %% ../../nbs/14_data.load.ipynb #e787d100
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -14,6 +14,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from .columns import check_labels, find_columns, to_rows
+from .extra import EXTRA, extra_names
 from .files import FORMATS, SPLITS, from_arrow, read_file, split_files
 from .shapes import check_fields, choose_task, find_shape, normalise
 from .split import Dataset, build_dataset, fold
@@ -250,7 +251,7 @@ def _or_plain_text(error: DataError, table: Table, spec: DataSpec, task: str) ->
     other = Problem(f"the column {shown(column)} could also be plain text to be learnt as it stands", "For that, say task=completion.", file=table.file, field="task")
     return DataError(*error.problems, other, more=error.more)
 
-# %% ../../nbs/14_data.load.ipynb #5196cb9a
+# %% ../../nbs/14_data.load.ipynb #a351e6be
 def _rows(tables: dict[str, list[Table]], spec: DataSpec, name: str, task: str):
     "The task, split → DataFrame of its rows, and the notes of every step."
     import pandas as pd
@@ -268,8 +269,20 @@ def _rows(tables: dict[str, list[Table]], spec: DataSpec, name: str, task: str):
         if split in ("train", "all"): raise _nothing_left(name, task)
         del frames[split]
         notes.append(f"{name}: the {split} split was left out, because none of its rows is complete.")
+    notes += _heavy(frames, name)
     if task == "classification": notes += check_labels(pd.concat([rows[["text", "label", "origin"]] for rows in frames.values()]), needed[1], name)
     return task, frames, tuple(notes)
+
+_HEAVY = 100_000_000  # characters
+
+def _heavy(frames: dict, name: str) -> list[str]:
+    "A note where further columns hold so much that they would be missed by nobody and felt by the machine."
+    columns = dict.fromkeys(column for rows in frames.values() for column in extra_names(rows))
+    sizes = {column: sum(len(value) for rows in frames.values() if column in rows for value in rows[column].tolist() if type(value) is str) for column in columns}
+    if sum(sizes.values()) < _HEAVY: return []
+    largest = sorted(sizes, key=sizes.get, reverse=True)[:3]
+    listed = ", ".join(f"{shown(column.removeprefix(EXTRA))} {sizes[column] / 1e6:,.0f}" for column in largest)
+    return [f"{name}: {len(sizes)} further column{'s' * (len(sizes) > 1)} travel{'s' * (len(sizes) == 1)} along, with {sum(sizes.values()) / 1e6:,.0f} million characters ({listed}). Leave out of the data what nobody needs if memory is short."]
 
 def _nothing_left(name: str, task: str) -> DataError:
     if task == "classification": return DataError(Problem("no row has both a text and a label", "Name the columns with data.text=… and data.label=….", file=name))
