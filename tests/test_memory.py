@@ -162,12 +162,14 @@ def test_layers_that_will_be_compiled_are_said_not_to_be_walked(causal_model):  
 
 
 @pytest.mark.skipif(not _is_glibc(), reason="what is replayed is glibc's allocator")
-def test_a_heap_is_held_as_long_as_something_stands_at_its_top():
+def test_a_heap_keeps_what_it_had_and_takes_it_again_where_it_fits():
     from finetune_wb.models.heap import held
 
-    below, freed = [(i, 2**16) for i in range(801)], [(i, -(2**16)) for i in range(800)]
-    kept, gone = held([*below, *freed]), held([*below, *freed, (800, -(2**16))])
-    assert kept[-1] > 800 * 2**16 and gone[-1] < 2**20
+    came, gone = [(i, 2**16) for i in range(800)], [(i, -(2**16)) for i in range(800)]
+    again, large = [(1600 + i, 2**16) for i in range(800)], [(1600, 2**26)]
+    assert held([*came, *gone])[-1] > 800 * 2**16
+    assert held([*came, *gone, *again])[-1] < 1.05 * held(came)[-1]
+    assert held([*came, *gone, *large])[-1] > held(came)[-1] + 2**26  # mapped beside it
 
 
 @pytest.mark.skipif(not _is_glibc(), reason="what is replayed is glibc's allocator")

@@ -43,7 +43,7 @@ def spliced(
             source.append(place)
     return new, source
 
-# %% ../../nbs/24_models.heap.ipynb #38b0d6b9
+# %% ../../nbs/24_models.heap.ipynb #f15d181e
 _ALIGNED = 64  # bytes: c10's gAlignment
 _MAPPED = 2  # IS_MMAPPED
 
@@ -57,7 +57,7 @@ def _replay(numbers: array) -> array:
     "In the child: bytes held after each entry of a log that was strung together."
     library, count = _library(), len(numbers) // 2
     blocks, found = array("Q", bytes(8 * count)), array("q", bytes(8 * count))
-    place, word, mapped, begin = ctypes.c_void_p(), ctypes.c_size_t.from_address, 0, library.sbrk(0)
+    place, word, mapped, top, begin = ctypes.c_void_p(), ctypes.c_size_t.from_address, 0, 0, library.sbrk(0)
     at = ctypes.addressof(place)
     for i in range(count):
         which, many = numbers[2 * i], numbers[2 * i + 1]
@@ -68,7 +68,8 @@ def _replay(numbers: array) -> array:
         elif many < 0:
             mapped += many if word(blocks[which] - 8).value & _MAPPED else 0
             library.free(blocks[which])
-        found[i] = library.sbrk(0) - begin + mapped
+        top = max(top, library.sbrk(0) - begin)
+        found[i] = top + mapped
     return found
 
 def _alive(log: Log) -> list[int]:
