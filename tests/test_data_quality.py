@@ -150,7 +150,7 @@ def test_rows_of_a_translation_task_are_not_strangers():
 
 
 def test_names_and_scraps_are_no_language():
-    assert not find_languages(rows([*sentences(100), "Hans Müller", "ok", "merci", "São Paulo", "C'est la vie", "https://example.org/über-uns", "x = foo(bar)", "α + β"]))
+    assert not find_languages(rows([*sentences(100), "Hans Müller", "ok", "merci", "São Paulo", "C'est la vie", "https://example.org/über-uns", "x = foo(bar)", "α + β", "for (int i = 0; i < n; i++) { sum += a[i] * b[i]; }", "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"]))
 
 
 @pytest.mark.parametrize("where", ["start", "end", "middle"])

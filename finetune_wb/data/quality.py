@@ -123,7 +123,7 @@ def find_too_long(
     return [DataFinding("too_long", "warning", what, _ids(rows, long), tuple(counts[long].astype(float).tolist()), "tokens", evidence=tuple(zip(_ids(rows, long[:SHOWN]), said)),
         fix="Raise max_length as far as the model reads, split the texts, or drop the rows.", cures={"drop": _drop(rows, long)})]
 
-# %% ../../nbs/17_data.quality.ipynb #c21e3b77
+# %% ../../nbs/17_data.quality.ipynb #bdad8ef8
 _SURE, _MAIN, _ASKED = 0.7, 0.8, 2_000  # the detector's probability; share of rows from which a language is the main one; rows in the sample
 _NO_PROSE = re.compile(r"```.*?(?:```|$)|`[^`\n]*`|https?://\S+|\S+@\S+", re.DOTALL)
 _CLOSE = [set(group.split()) for group in ("da nb nn no", "bs hr sr", "id ms jv", "cs sk", "gl pt", "af nl", "en pcm sco")]
@@ -150,7 +150,7 @@ def _language(text: str) -> str | None:
     prose = _NO_PROSE.sub(" ", text[:1000])[:400]
     if sum(1 if c < "\u0250" else 3 for c in prose if c.isalpha()) < 20: return None
     language, probability = _detector().classify(prose)
-    return language if probability >= _SURE else None
+    return language if probability >= _SURE and language != "zxx" else None  # ISO 639's name for what is no language
 
 # %% ../../nbs/17_data.quality.ipynb #09f173b4
 def _spread(texts: Sequence[str]) -> list[int]: return np.unique(np.linspace(0, len(texts) - 1, min(_ASKED, len(texts))).astype(int)).tolist() if texts else []
