@@ -187,6 +187,13 @@ def test_the_same_value_is_the_same_stand_in_in_every_split_and_column():
     assert texts == [["I am <EMAIL_1>, <PHONE_1>", "Hi"], ["<EMAIL_1>?", "call <PHONE_1>"], ["<EMAIL_2>", "<EMAIL_1>"]]
 
 
+def test_stand_ins_of_an_earlier_cure_are_not_given_to_others():
+    mails = dataset(["jane@example.org", "bob@example.org"])
+    first = apply(mails, [change for finding in find_personal_data(rows_of(mails)) for change in finding.cures["pseudonymise"]][:1])
+    [later] = find_personal_data(rows_of(first))
+    assert first.train["text"].tolist()[0] == "<EMAIL_1>" and later.cures["pseudonymise"][0].value == "<EMAIL_2>"
+
+
 def test_a_whole_row_is_cured_whichever_finding_is_clicked():
     mails = dataset(["jane@example.org has AK" + "IA" + "Z7" * 8, "hello"])
     values = {finding.cures["redact"][0].value for finding in find_personal_data(rows_of(mails))}

@@ -15,44 +15,50 @@ from .secrets import SECRETS, secret_hint, secrets_in
 from .spans import Span, Thing, without_overlaps
 from ..errors import DataError, Problem, nearest
 
-# %% ../../nbs/16_data.patterns.ipynb #81040d04
+# %% ../../nbs/16_data.patterns.ipynb #2d711d74
 _L = r"A-Za-z0-9\u00c0-\u024f\u0370-\u052f_"
-_EMAIL = re.compile(rf"(?<![{_L}.+'%-])[{_L}][{_L}.+'%-]{{0,63}}@(?:[{_L}][{_L}-]{{0,62}}\.){{1,8}}(?:xn--[A-Za-z0-9-]{{2,59}}|[A-Za-z\u00c0-\u024f\u0370-\u052f]{{2,24}})(?![A-Za-z0-9@])")
-_VEILED = re.compile(rf"(?<![{_L}.+-])[{_L}][{_L}.+-]{{0,63}} ?[\[({{] ?(?:at|AT) ?[\])}}] ?[{_L}][{_L}-]{{0,62}}(?:(?:\.| ?[\[({{] ?(?:dot|DOT) ?[\])}}] ?)[{_L}][{_L}-]{{0,62}}){{1,5}}")
+_EMAIL = re.compile(rf"(?<![{_L}.+'%-])[{_L}][{_L}.+'%-]{{0,63}}@(?:[{_L}][{_L}-]{{0,62}}\.){{1,8}}"
+                    rf"(?:xn--[A-Za-z0-9-]{{2,59}}|[A-Za-z\u00c0-\u024f\u0370-\u052f]{{2,24}})(?![A-Za-z0-9@])")
+_VEILED = re.compile(rf"(?<![{_L}.+-])[{_L}][{_L}.+-]{{0,63}} ?[\[({{] ?(?:at|AT) ?[\])}}] ?"
+                     rf"[{_L}][{_L}-]{{0,62}}(?:(?:\.| ?[\[({{] ?(?:dot|DOT) ?[\])}}] ?)[{_L}][{_L}-]{{0,62}}){{1,5}}")
+_AT = re.compile(r"[\[({] ?(?:at|AT) ?[\])}]")
 _FILE = re.compile(r"\.(?:png|jpe?g|gif|svg|webp|css|js|ts|html?|py|json|md)$", re.IGNORECASE)
 
 def _emails(text: str) -> Iterator[Span]:
     for match in _EMAIL.finditer(text) if "@" in text else ():
         if not match[0].startswith(("git@", "npm@")) and not _FILE.search(match[0]): yield Span(*match.span(), "email")
-    for match in _VEILED.finditer(text) if "at" in text or "AT" in text else (): yield Span(*match.span(), "email")
+    for match in _VEILED.finditer(text) if _AT.search(text) else (): yield Span(*match.span(), "email")
 
-# %% ../../nbs/16_data.patterns.ipynb #b5b0f116
+# %% ../../nbs/16_data.patterns.ipynb #1dd763e9
 _IPV4 = re.compile(r"(?<![\w.-])\d{1,3}(?:\.\d{1,3}){3}(?![\w-]|\.\d)")
+_DOTTED = re.compile(r"\d\.\d{1,3}\.\d")  # quicker to look for, since it begins with a digit
 _IPV6 = re.compile(r"(?<![\w:.])(?=[0-9a-fA-F]{0,4}:)[0-9a-fA-F:]{4,39}(?:\.\d{1,3}){0,3}(?![\w:])")
 _ROUTED = re.compile(r"(?:[23][0-9a-f]{3}|f[cd][0-9a-f]{2}|fe[89ab][0-9a-f]):", re.IGNORECASE)  # global, local to a site, local to a link
 _VERSION = re.compile(r"(?:\bv(?:er(?:sion)?s?)?\.?|\brelease|\bbuild|\bsection|\bchapter|\bfirmware|\bsdk|\bdriver|§|\w/|[=<>~^])\s?$", re.IGNORECASE)
 _IP_CUE = re.compile(r"(?<![^\W_])(?:ip|ipv4|address|adresse|host|server|ping|login|client|addr|inet|gateway|dns|peer|remote|subnet)(?![^\W_])", re.IGNORECASE)
 
 def _ips(text: str) -> Iterator[Span]:
-    for match in _IPV4.finditer(text) if text.count(".") > 2 else ():
+    for match in _IPV4.finditer(text) if _DOTTED.search(text) else ():
         try: address = IPv4Address(match[0])
         except AddressValueError: continue
         before, numbers = _VERSION.search(text, max(0, match.start() - 12), match.start()), address.packed
         known = cued(text, match.start(), _IP_CUE, 30) and not (before and before[0][0].isalpha() and not before[0].rstrip().endswith("/"))
         nobody = address.is_loopback or address.is_multicast or numbers[0] in (0, 255) or not known and max(numbers) < 32 and not address.is_private
         if not nobody and (known or not before): yield Span(*match.span(), "ip")
-    for match in _IPV6.finditer(text) if text.count(":") > 1 else ():
+    for match in _IPV6.finditer(text) if "::" in text or text.count(":") > 6 else ():
         try: address = IPv6Address(match[0].rstrip("."))
         except AddressValueError: continue
         groups = [group for group in match[0].split(":") if group]
         if not address.is_loopback and (len(groups) > 2 and any(c.isdigit() for c in match[0]) or _ROUTED.match(match[0])): yield Span(*match.span(), "ip")
 
-# %% ../../nbs/16_data.patterns.ipynb #25ee935b
+# %% ../../nbs/16_data.patterns.ipynb #8b1db5b3
 REGIONS = ("US", "CA", "GB", "DE", "FR", "ES", "IT", "NL", "PL", "BR", "IN", "SE", "CH", "BE", "PT", "AU")
 _PHONE = re.compile(r"(?<![\w+$€£¥#])(?<!\d[.,/:])(?<!\w-)(?:\+ ?|\()?\(?\d[\d ().\-/\u00a0\u2011\u2013]{5,24}\d(?: ?(?:x|ext\.?|#) ?\d{1,6})?(?!\w)(?![.,:]\d)")
-_PHONE_CUE = re.compile(r"(?<![^\W_])(?:phones?|tele\w*|tel|t[ée]l\.?|tlf|mobil\w*|mob|m[óo]vil|cell(?:s|ular\w*|phone|ulare)?|call(?:ing|ed|back)?|dial|ring|text(?: me)?|sms|whats\s?app|signal|fax|reach|hotline|handy|ruf\w*|appel\w*|portable|ll[áa]m\w*"
+_PHONE_CUE = re.compile(r"(?<![^\W_])(?:phones?|tele\w*|tel|t[ée]l\.?|tlf|mobil\w*|mob|m[óo]vil|cell(?:s|ular\w*|phone|ulare)?|call(?:ing|ed|back)?|dial"
+                        r"|ring|text(?: me)?|sms|whats\s?app|signal|fax|reach|hotline|handy|ruf\w*|appel\w*|portable|ll[áa]m\w*"
                         r"|fijo|chiam\w*|bel|zadzwo\w*|kom[óo]rk\w*|ligue\w*|liga\w*|fone|contact|kontakt|contatto|contacto)(?![^\W_])", re.IGNORECASE)
-_NOT_PHONE = re.compile(r"(?<![^\W_])(?:orders?|invoice|ticket|ref(?:erence)?|isbn|issn|tracking|serial|sku|case|article|version|id|no|nr|booking|policy|bestell\w*|rechnung\w*|pedido|factura|fattura|commande|price|total|amount|ean|upc|vin)"
+_NOT_PHONE = re.compile(r"(?<![^\W_])(?:orders?|invoice|ticket|ref(?:erence)?|isbn|issn|tracking|serial|sku|case|article|version|id|no|nr"
+                        r"|booking|policy|bestell\w*|rechnung\w*|pedido|factura|fattura|commande|price|total|amount|ean|upc|vin)"
                         r"[\s:#.]{0,3}(?:number|no|nr|is|was)?[\s:#.]{0,3}(?:is )?$", re.IGNORECASE)
 _DATE = re.compile(r"(?:\d{4}[-./]\d{1,2}[-./]\d{1,2}|\d{1,2}[-./ ]\d{1,2}[-./ ](?:19|20)\d\d|(?:19|20)\d\d ?[-–/] ?(?:19|20)\d\d)(?!\d)|97[89][- ]\d")
 _NEVER_0, _ALWAYS_0 = ("US", "CA", "ES", "PL", "PT"), ("GB", "DE", "FR", "NL", "SE", "CH", "BE", "AU")  # how a number is dialled inside its country
@@ -115,30 +121,42 @@ def _phones(text: str, regions: Collection[str]) -> Iterator[Span]:
         if whole is not None: yield Span(start, whole, "phone"); before = whole
         match = _PHONE.search(text, whole or end)
 
-# %% ../../nbs/16_data.patterns.ipynb #0cb247e6
+# %% ../../nbs/16_data.patterns.ipynb #b4a330c3
 _W = r"[A-ZÀ-ÖØ-ÞŁŚŻŹĆŃ][\w'’.-]{0,30}"
 _N = r"(?:[A-ZÀ-ÖØ-ÞŁŚŻŹĆŃ][\w'’-]{1,30}|[A-Z]\.)"  # part of a name
 _CITY = rf"(?:,? (?:(?:Apt|Apartment|Suite|Unit|Flat|Floor)\.? ?#?\w{{1,6}},? )?(?:{_W},? ){{0,3}}(?:[A-Z]{{2}} \d{{5}}(?:-\d{{4}})?|[A-Z]{{1,2}}\d[A-Z\d]? \d[A-Z]{{2}}))?"
 _TOWN = rf"(?:,? (?:[A-Z]-)?\d{{2,5}}(?:[ -]?[A-Z]{{2}}|[- ]\d{{3}})? {_W}(?: {_W}){{0,2}})?"
-_ADDRESSES = tuple((hints.split("|"), re.compile(pattern)) for hints, pattern in (
-    (" st| av| ro| rd| la| ln| dr| bo| bl| co| ct| pl| sq| te| wa| cl| cr| hi| hw| pa| pk| gr| ga| me", rf"(?<![\w.$€£-])\d{{1,5}}[A-Za-z]? (?:{_W} ){{1,4}}(?:Street|St|Avenue|Ave|Road|Rd|Lane|Ln|Drive|Dr|Boulevard|Blvd|Court|Ct|Place|Pl|Square|Sq|Terrace|Way|Close|Crescent|Highway|Hwy|Parkway|Pkwy|Grove|Gardens|Mews)\b\.?{_CITY}"),
-    ("straße|strasse|str.|weg|platz|allee|gasse|damm|straat|laan|plein|gracht|kade", rf"(?<!\w){_W}(?:straße|strasse|str\.|weg|platz|allee|gasse|damm|straat|laan|plein|gracht|kade| Straße| Platz| Allee) \d{{1,4}} ?[a-z]?(?!\w){_TOWN}"),
-    ("rue |avenue |boulevard |place |chemin |impasse |quai ", rf"(?<![\w.])\d{{1,4}}(?: ?(?:bis|ter))?,? (?:rue|avenue|boulevard|place|chemin|impasse|quai) (?:(?:de|du|des|la|le|les) |d'|l'){{0,3}}{_W}(?: {_W}){{0,3}}{_TOWN}"),
-    ("via |viale |piazza |corso |calle |c/ |avenida |avda|plaza |paseo |rua |ul. |al. |travessa |praça ", rf"(?<!\w)(?:[Vv]ia|[Vv]iale|[Pp]iazza|[Cc]orso|[Cc]alle|C/|[Aa]venida|Avda\.|[Pp]laza|[Pp]aseo|[Rr]ua|[Tt]ravessa|[Pp]raça|ul\.|al\.) (?:(?:de|del|della|dei|di|da|do|dos|la|las|los) ){{0,2}}{_W}(?: {_W}){{0,3}},? (?:n[º°.]? ?)?\d{{1,4}}(?!\w){_TOWN}"),
+_ADDRESSES = tuple((tuple(filter(None, hints.split("|"))), re.compile(pattern)) for hints, pattern in (
+    ("", rf"(?<![\w.$€£-])\d{{1,5}}[A-Za-z]? (?:{_W} ){{1,4}}"
+     rf"(?:Street|St|Avenue|Ave|Road|Rd|Lane|Ln|Drive|Dr|Boulevard|Blvd|Court|Ct|Place|Pl|Square|Sq|Terrace|Way|Close|Crescent|Highway|Hwy|Parkway|Pkwy|Grove|Gardens|Mews)\b\.?{_CITY}"),
+    ("straße|strasse|str.|weg|platz|allee|gasse|damm|straat|laan|plein|gracht|kade",
+     rf"(?<!\w){_W}(?:straße|strasse|str\.|weg|platz|allee|gasse|damm|straat|laan|plein|gracht|kade| Straße| Platz| Allee) \d{{1,4}} ?[a-z]?(?!\w){_TOWN}"),
+    ("rue |avenue |boulevard |place |chemin |impasse |quai ",
+     rf"(?<![\w.])\d{{1,4}}(?: ?(?:bis|ter))?,? (?:rue|avenue|boulevard|place|chemin|impasse|quai) (?:(?:de|du|des|la|le|les) |d'|l'){{0,3}}{_W}(?: {_W}){{0,3}}{_TOWN}"),
+    ("via |viale |piazza |corso |calle |c/ |avenida |avda|plaza |paseo |rua |ul. |al. |travessa |praça ",
+     rf"(?<!\w)(?:[Vv]ia|[Vv]iale|[Pp]iazza|[Cc]orso|[Cc]alle|C/|[Aa]venida|Avda\.|[Pp]laza|[Pp]aseo|[Rr]ua|[Tt]ravessa|[Pp]raça|ul\.|al\.) "
+     rf"(?:(?:de|del|della|dei|di|da|do|dos|la|las|los) ){{0,2}}{_W}(?: {_W}){{0,3}},? (?:n[º°.]? ?)?\d{{1,4}}(?!\w){_TOWN}"),
 ))
-_NAME = re.compile(rf"(?:[Mm]y (?:full )?name is|[Mm]y name's|[Ff]ull name:|[Cc]ustomer name:|[Pp]atient(?: name)?:|[Ii]ch heiße|[Mm]ein Name ist|[Jj]e m['’]appelle|[Mm]e llamo|[Mm]i nombre es|[Mm]i chiamo|[Ii]l mio nome è|[Mm]eu nome é|[Ii]k heet"
-                   rf"|[Mm]ijn naam is|[Nn]azywam się|[Jj]ag heter|(?:[Bb]est|[Kk]ind|[Ww]arm) regards,|[Ss]incerely,|[Yy]ours truly,|Mit freundlichen Grüßen,?|[Cc]ordialement,)\s{{1,3}}((?:(?:[Mm]rs?|[Mm]s|[Dd]r|[Pp]rof|Herr|Frau|[Pp]ani?|[Ss]ig|Sra?|Mme|M)\.? )?{_N}(?: (?:(?:van|von|de|der|den|da|do|dos|del|della|la|le|di|bin|y) ){{0,2}}{_N}){{0,3}})")
-_NAME_HINTS = ("name", "regards,", "sincerely,", "patient", "heiße", "m'appelle", "m’appelle", "llamo", "nombre", "chiamo", "nome", "heet", "naam", "nazywam", "heter", "truly,", "grüßen", "cordialement")
+_HOUSE = re.compile(r"\d[A-Za-z]? [A-ZÀ-Þ]")  # a number and a word with a capital
+_NAME = re.compile(rf"(?:[Mm]y (?:full )?name is|[Mm]y name's|[Ff]ull name:|[Cc]ustomer name:|[Pp]atient(?: name)?:|[Ii]ch heiße"
+                   rf"|[Mm]ein Name ist|[Jj]e m['’]appelle|[Mm]e llamo|[Mm]i nombre es|[Mm]i chiamo|[Ii]l mio nome è|[Mm]eu nome é|[Ii]k heet"
+                   rf"|[Mm]ijn naam is|[Nn]azywam się|[Jj]ag heter|(?:[Bb]est|[Kk]ind|[Ww]arm) regards,|[Ss]incerely,|[Yy]ours truly,|Mit freundlichen Grüßen,?|[Cc]ordialement,)\s{{1,3}}"
+                   rf"((?:(?:[Mm]rs?|[Mm]s|[Dd]r|[Pp]rof|Herr|Frau|[Pp]ani?|[Ss]ig|Sra?|Mme|M)\.? )?{_N}(?: (?:(?:van|von|de|der|den|da|do|dos|del|della|la|le|di|bin|y) ){{0,2}}{_N}){{0,3}})")
+_NAME_HINTS = ("name", "regards,", "sincerely,", "patient", "heiße", "m'appelle", "m’appelle", "llamo", "nombre", "chiamo", "nome",
+               "heet", "naam", "nazywam", "heter", "truly,", "grüßen", "cordialement")
 
 def _addresses(text: str, lowered: str) -> Iterator[Span]:
     for hints, pattern in _ADDRESSES:
-        if any(hint in lowered for hint in hints): yield from (Span(m.start(), m.start() + len(m[0].rstrip(" ,.")), "address") for m in pattern.finditer(text))
+        if any(hint in lowered for hint in hints) if hints else _HOUSE.search(text):
+            yield from (Span(m.start(), m.start() + len(m[0].rstrip(" ,.")), "address") for m in pattern.finditer(text))
 
 def _names(text: str, lowered: str) -> Iterator[Span]:
     if any(hint in lowered for hint in _NAME_HINTS): yield from (Span(m.start(1), m.start(1) + len(m[1].rstrip(" ,.")), "name") for m in _NAME.finditer(text))
 
-# %% ../../nbs/16_data.patterns.ipynb #d967b746
-THINGS = {thing.name: thing for thing in (Thing("email", "e-mail addresses"), Thing("phone", "phone numbers"), Thing("ip", "IP addresses"), *IDENTIFIERS, Thing("address", "postal addresses"), Thing("name", "names"), *SECRETS)}
+# %% ../../nbs/16_data.patterns.ipynb #016e6140
+_FORMS, _WORDS = (Thing("email", "e-mail addresses"), Thing("phone", "phone numbers"), Thing("ip", "IP addresses")), (Thing("address", "postal addresses"), Thing("name", "names"))
+
+THINGS = {thing.name: thing for thing in (*_FORMS, *IDENTIFIERS, *_WORDS, *SECRETS)}
 
 UNSEEN = "Names and free-form addresses are not seen unless words like \"my name is\" or a street and house number announce them"
 
@@ -156,8 +174,8 @@ def _row(text: str, hints: tuple[str, ...], regions: Collection[str]) -> list[Sp
     "Everything in one text."
     lowered = text.lower()
     secrets = secrets_in(text, hints) if hints else []
-    emails = list(_emails(text)) if "@" in text or "at" in lowered else []
-    ips = list(_ips(text)) if text.count(".") > 2 or text.count(":") > 1 else []
+    emails = list(_emails(text))
+    ips = list(_ips(text))
     numbers, places = (identifiers_in(text, regions), list(_addresses(text, lowered))) if _DIGIT.search(text) else ([], [])
     phones = list(_phones(text, regions)) if many_digits(text) else []
     return without_overlaps(secrets, emails, numbers, ips, phones, places, _names(text, lowered))

@@ -5,9 +5,10 @@
 # %% auto #0
 __all__ = ['find_personal_data', 'presidio']
 
-# %% ../../nbs/17_data.privacy.ipynb #cc813fb5
+# %% ../../nbs/17_data.privacy.ipynb #edffa732
+import re
 from bisect import bisect_right
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from .findings import Change, DataFinding, Rows
@@ -47,7 +48,7 @@ def _rebuilt(value: object, texts: Iterator[str], free: bool = False) -> object:
         built[new] = _rebuilt(held, texts, free or name == "arguments") if free or name not in _KEPT else held
     return built
 
-# %% ../../nbs/17_data.privacy.ipynb #ee0d4709
+# %% ../../nbs/17_data.privacy.ipynb #e3aa10cd
 def _phone_key(value: str, regions: Collection[str]) -> str:
     import phonenumbers
     number = "+" + value[2:] if value.startswith("00") else value
@@ -65,12 +66,21 @@ def _key(thing: str, value: str, regions: Collection[str]) -> str:
     if THINGS[thing].kind == "secret": return value
     return value.casefold() if thing in ("email", "ip") else _bare(value)
 
-def _stand_ins(regions: Collection[str]) -> Callable[[str, str], str]:
-    "A function that gives each value of a thing a number, and keeps it."
+_STAND_IN = re.compile(r"<([A-Z_]{2,40})_(\d{1,9})>")
+
+def _taken(texts: Iterable[str]) -> dict[str, int]:
+    "Thing → the highest number that a stand-in of it has in `texts`."
+    highest: dict[str, int] = {}
+    for text in texts:
+        for name, number in _STAND_IN.findall(text) if "<" in text else (): highest[name.lower()] = max(int(number), highest.get(name.lower(), 0))
+    return highest
+
+def _stand_ins(regions: Collection[str], taken: Mapping[str, int]) -> Callable[[str, str], str]:
+    "A function that gives each value of a thing a number, from `taken` on, and keeps it."
     numbers: dict[str, dict[str, int]] = {}
     def stand_in(thing: str, value: str) -> str:
         known = numbers.setdefault(thing, {})
-        return placeholder(thing, known.setdefault(_key(thing, value, regions), len(known) + 1))
+        return placeholder(thing, known.setdefault(_key(thing, value, regions), taken.get(thing, 0) + len(known) + 1))
     return stand_in
 
 # %% ../../nbs/17_data.privacy.ipynb #c68a9630
@@ -110,9 +120,9 @@ def _looked_through(rows: Rows) -> tuple[list[str], list[tuple[int, str]], list[
             texts += [f"{key}: {text}" if key else text for key, text in _leaves(held[i])]
     return texts, cells, begins
 
-# %% ../../nbs/17_data.privacy.ipynb #00a3bf71
-def _cells(rows: Rows, regions, things, allow, recognise) -> list[_Cell]:
-    "The cells in which something was found, in the order of the rows."
+# %% ../../nbs/17_data.privacy.ipynb #ac0db227
+def _cells(rows: Rows, regions, things, allow, recognise) -> tuple[list[_Cell], dict[str, int]]:
+    "The cells in which something was found, in the order of the rows, and the numbers that stand-ins have already."
     texts, places, begins = _looked_through(rows)
     found = find_spans(texts, regions, things)
     if recognise is not None:
@@ -121,7 +131,7 @@ def _cells(rows: Rows, regions, things, allow, recognise) -> list[_Cell]:
     cells: dict[int, dict[int, list[Span]]] = {}  # number of a cell → place of a text in it → spans
     for i in sorted(found): cells.setdefault(bisect_right(begins, i) - 1, {})[i] = found[i]
     made = [_cell(rows, *places[c], begins[c], its, regions, allow) for c, its in cells.items()]
-    return [cell for cell in made if cell.spans]
+    return [cell for cell in made if cell.spans], _taken(texts) if made else {}
 
 def _cell(rows: Rows, i: int, column: str, begin: int, found: dict[int, list[Span]], regions, allow) -> _Cell:
     value, spans = rows.frame[column].iloc[i], {}
@@ -132,13 +142,14 @@ def _cell(rows: Rows, i: int, column: str, begin: int, found: dict[int, list[Spa
         if stays: spans[place - begin] = stays
     return _Cell(rows.ids[i], column, value, tuple(text for _, text in leaves), spans)
 
-# %% ../../nbs/17_data.privacy.ipynb #b68ae77f
-_FIX = {"secret": "Revoke them where they were made, for whoever could read the data has them, then redact them or drop the rows. What has no prefix, no name and no address in front of it is not seen.",
+# %% ../../nbs/17_data.privacy.ipynb #5c04657c
+_FIX = {"secret": "Revoke them where they were made, for whoever could read the data has them, then redact them or drop the rows. "
+                  "What has no prefix, no name and no address in front of it is not seen.",
         "personal_data": f"Redact them, give each value a stand-in of its own (pseudonymise), drop the rows, or allow them. {UNSEEN}."}
 
-def _changes(cells: list[_Cell], regions: Collection[str]) -> dict[str, dict[tuple[str, str], Change]]:
+def _changes(cells: list[_Cell], regions: Collection[str], taken: Mapping[str, int]) -> dict[str, dict[tuple[str, str], Change]]:
     "Cure → (row, column) → the change that mends all of it."
-    names = {"redact": lambda thing, _: placeholder(thing), "pseudonymise": _stand_ins(regions)}
+    names = {"redact": lambda thing, _: placeholder(thing), "pseudonymise": _stand_ins(regions, taken)}
     return {cure: {(cell.row, cell.column): Change(cell.row, "edit", cell.column, cell.changed(name)) for cell in cells} for cure, name in names.items()}
 
 def _finding(name: str, cells: list[_Cell], changes: dict, order: dict[str, int]) -> DataFinding:
@@ -163,17 +174,17 @@ def find_personal_data(
     recognise: Callable[[str], Iterable[Span]] | None = None,  # a further recogniser, such as `presidio()`
 ) -> list[DataFinding]:
     "Personal data and secrets, a finding for each thing; cures redact, pseudonymise, drop."
-    cells = _cells(rows, regions, things, allow, recognise)
+    cells, taken = _cells(rows, regions, things, allow, recognise)
     order = {row: i for i, row in enumerate(rows.ids)}
-    changes, held = _changes(cells, regions), {}
+    changes, held = _changes(cells, regions, taken), {}
     for cell in cells:
         for name in dict.fromkeys(span.thing for _, span in cell.found()): held.setdefault(name, []).append(cell)
     findings = [_finding(name, its, changes, order) for name, its in held.items()]
     return sorted(findings, key=lambda finding: (finding.severity != "error", -len(finding.rows)))
 
-# %% ../../nbs/17_data.privacy.ipynb #faafbb68
-_ENTITIES = {"PERSON": "name", "LOCATION": "address", "EMAIL_ADDRESS": "email", "PHONE_NUMBER": "phone", "IP_ADDRESS": "ip", "CREDIT_CARD": "card", "IBAN_CODE": "iban", "US_SSN": "us_ssn", "UK_NHS": "uk_nhs",
-             "ES_NIF": "es_dni", "ES_NIE": "es_nie", "IT_FISCAL_CODE": "it_fiscal_code", "PL_PESEL": "pl_pesel", "IN_AADHAAR": "in_aadhaar", "IN_PAN": "in_pan"}
+# %% ../../nbs/17_data.privacy.ipynb #8e8c2428
+_ENTITIES = {"PERSON": "name", "LOCATION": "address", "EMAIL_ADDRESS": "email", "PHONE_NUMBER": "phone", "IP_ADDRESS": "ip", "CREDIT_CARD": "card", "IBAN_CODE": "iban", "US_SSN": "us_ssn",
+             "UK_NHS": "uk_nhs", "ES_NIF": "es_dni", "ES_NIE": "es_nie", "IT_FISCAL_CODE": "it_fiscal_code", "PL_PESEL": "pl_pesel", "IN_AADHAAR": "in_aadhaar", "IN_PAN": "in_pan"}
 
 def _analyzer(language: str):
     "An analyser with the spaCy model that is installed for `language`; nothing is downloaded."
@@ -183,7 +194,8 @@ def _analyzer(language: str):
         import spacy
     except ImportError: raise DataError(Problem("presidio is not installed", "Install the extra: pip install finetune_wb[presidio].")) from None
     model = next((name for name in sorted(spacy.util.get_installed_models(), key=lambda name: ("_lg" not in name, "_md" not in name)) if name.startswith(f"{language}_")), None)
-    if model is None: raise DataError(Problem(f"no spaCy model for {language} is installed, and without one presidio sees no names", f"Install one, such as {language}_core_web_lg, or pass an analyser of your own."))
+    if model is None: raise DataError(Problem(f"no spaCy model for {language} is installed, and without one presidio sees no names",
+        f"Install one, such as {language}_core_web_lg, or pass an analyser of your own."))
     settings = {"nlp_engine_name": "spacy", "models": [{"lang_code": language, "model_name": model}]}
     return AnalyzerEngine(nlp_engine=NlpEngineProvider(nlp_configuration=settings).create_engine(), supported_languages=[language])
 

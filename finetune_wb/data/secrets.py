@@ -13,7 +13,7 @@ from functools import cache
 
 from .spans import Span, Thing, without_overlaps
 
-# %% ../../nbs/15_data.secrets.ipynb #a336aa10
+# %% ../../nbs/15_data.secrets.ipynb #87428976
 @dataclass(frozen=True)
 class _Maker:
     thing: Thing
@@ -39,10 +39,13 @@ _MAKERS = (
     _maker("discord_token", "Discord tokens", "discord", r"[MNO][A-Za-z\d]{23,25}\.[\w-]{6}\.[\w-]{27,}|(?:discord|discordapp)\.com/api/webhooks/\d{10,}/[\w-]{20,}"),
     _maker("mail_service_key", "keys of mail and message services", "sg. key- -us sk", r"SG\.[\w-]{16,}\.[\w-]{32,}|key-[0-9a-f]{32}|[0-9a-f]{32}-us\d{1,2}|SK[0-9a-f]{32}"),
     _maker("cloud_token", "tokens of cloud services",
-           "dop_v1_ doo_v1_ dor_v1_ dapi hvs. hvb. .atlasv1. pul- pscale_ sbp_ hrku- flyv1 dp. nrak- sntrys_ glsa_ glc_ dckr_pat_ rubygems_ pmak- shp sq0 eaaa atatt3 lin_api_ ntn_ figd_ gsk_ r8_ xai- pplx- age-secret-key-",
+           "dop_v1_ doo_v1_ dor_v1_ dapi hvs. hvb. .atlasv1. pul- pscale_ sbp_ hrku- flyv1 dp. nrak- sntrys_ glsa_ glc_ dckr_pat_ rubygems_"
+           " pmak- shp sq0 eaaa atatt3 lin_api_ ntn_ figd_ gsk_ r8_ xai- pplx- age-secret-key-",
            r"do[opr]_v1_[0-9a-f]{64}|dapi[0-9a-f]{32}|hv[sb]\.[\w-]{20,}|[A-Za-z0-9]{14}\.atlasv1\.[\w-]{40,}|pul-[0-9a-f]{40}|pscale_\w{3,6}_[\w.-]{30,}|sbp_[0-9a-f]{40}|HRKU-[\w-]{36,}"
-           r"|FlyV1 [\w+/=,-]{40,}|dp\.(?:pt|st|ct|sa|scim|audit)\.[\w.-]{30,}|NRAK-[A-Z0-9]{27}|sntrys_[\w+/=]{30,}|glsa_\w{30,}|glc_[\w+/=]{30,}|dckr_pat_[\w-]{20,}|rubygems_[0-9a-f]{48}|PMAK-[0-9a-f-]{40,}"
-           r"|shp(?:at|ca|pa|ss)_[0-9a-fA-F]{32}|sq0[a-z]{3}-[\w-]{22,}|EAAA[\w-]{40,}|ATATT3[\w=-]{40,}|lin_api_\w{30,}|ntn_\w{40,}|figd_[\w-]{30,}|gsk_[A-Za-z0-9]{30,}|r8_[A-Za-z0-9]{30,}|xai-[A-Za-z0-9]{40,}"
+           r"|FlyV1 [\w+/=,-]{40,}|dp\.(?:pt|st|ct|sa|scim|audit)\.[\w.-]{30,}|NRAK-[A-Z0-9]{27}|sntrys_[\w+/=]{30,}"
+           r"|glsa_\w{30,}|glc_[\w+/=]{30,}|dckr_pat_[\w-]{20,}|rubygems_[0-9a-f]{48}|PMAK-[0-9a-f-]{40,}"
+           r"|shp(?:at|ca|pa|ss)_[0-9a-fA-F]{32}|sq0[a-z]{3}-[\w-]{22,}|EAAA[\w-]{40,}|ATATT3[\w=-]{40,}|lin_api_\w{30,}"
+           r"|ntn_\w{40,}|figd_[\w-]{30,}|gsk_[A-Za-z0-9]{30,}|r8_[A-Za-z0-9]{30,}|xai-[A-Za-z0-9]{40,}"
            r"|pplx-[A-Za-z0-9]{30,}|AGE-SECRET-KEY-1[A-Z0-9]{50,}"),
     _maker("jwt", "JSON web tokens", "eyj", r"(?<![\w-])eyJ[\w-]{8,}\.eyJ[\w-]{8,}(?:\.[\w-]{8,})?|(?<![\w-])eyJ[\w-]{8,}\.[\w-]{0,}\.[\w-]{8,}\.[\w-]{8,}\.[\w-]{8,}"),
 )
@@ -62,17 +65,21 @@ def _private_keys(text: str) -> Iterator[Span]:
 def _key_end(text: str, start: int, limit: int) -> int:
     return _BASE64.match(text, start, limit).end()
 
-# %% ../../nbs/15_data.secrets.ipynb #1075e2e9
+# %% ../../nbs/15_data.secrets.ipynb #18cb0364
 _URL = re.compile(r"(?<![A-Za-z0-9+.-])[A-Za-z][A-Za-z0-9+.-]{1,30}://([^\s:/@\"'<>]{0,100}:[^\s/@\"'<>]{1,200})@(?=[\w\[])")
-_NAMES = (r"pass(?:word|wort|wd|phrase|code)|contraseña|mot de passe|senha|pwd|secret|token|api[_\- ]?key|apikey|access[_\- ]?key|private[_\- ]?key|account[_\- ]?key|shared[_\- ]?access[_\- ]?key"
-          r"|encryption[_\- ]?key|signing[_\- ]?key|auth[_\- ]?key|client[_\- ]?key|license[_\- ]?key|credentials?|auth|session[_\- ]?id|conn(?:ection)?[_\- ]?str(?:ing)?|pass|key(?![A-Za-z])")
+_NAMES = (r"pass(?:word|wort|wd|phrase|code)|contraseña|mot de passe|senha|pwd|secret|token|api[_\- ]?key|apikey|access[_\- ]?key|private[_\- ]?key"
+          r"|account[_\- ]?key|shared[_\- ]?access[_\- ]?key"
+          r"|encryption[_\- ]?key|signing[_\- ]?key|auth[_\- ]?key|client[_\- ]?key|license[_\- ]?key|credentials?|auth"
+          r"|session[_\- ]?id|conn(?:ection)?[_\- ]?str(?:ing)?|pass|key(?![A-Za-z])")
 _ASSIGNED = re.compile(rf"({_NAMES})[\w-]{{0,20}}(?:\\?[\"'\[\]]){{0,3}}(?:\s{{0,3}}(=>|:=|={{1,2}}|:)\s{{0,3}}|\s{{1,3}}(?=[\"']))"
                        r"(?:@?\\?\"([^\s\"\\]{4,512})\\?\"|@?\\?'([^\s'\\]{4,512})\\?'|`([^\s`]{4,512})`|([^\s\"'`,;|&\\]{4,512}))", re.IGNORECASE)
-_SAID = re.compile(r"(pass(?:word|wort|wd|phrase|code)|pwd|secret|token|api key|access key) (?:is|was|to|ist|es|est|é)(?: now| set to)?:? {0,2}[\"'`]?([^\s\"'`,;<>()]{6,200})", re.IGNORECASE)
+_SAID = re.compile(r"(pass(?:word|wort|wd|phrase|code)|pwd|secret|token|api key|access key) (?:is|was|to|ist|es|est|é)(?: now| set to)?:? {0,2}"
+                   r"[\"'`]?([^\s\"'`,;<>()]{6,200})", re.IGNORECASE)
 _BEARER = re.compile(r"\b(bearer|basic|authorization: ?token)\s{1,3}([A-Za-z0-9._~+/=-]{16,4096})", re.IGNORECASE)
 _PASSWORD = ("password", "passwort", "passwd", "passphrase", "passcode", "contraseña", "mot de passe", "senha", "pwd")
-_EMPTY = re.compile(r"\$?\{\{?[^{}]*\}?\}$|\$[\w{(\[]|<[^<>]*>?$|%\(?\w+|\[\w*\]$|[<\[{(]{1,2}[\w .%=-]*$|[@#]|x{3}|\*{3}|\.{3}|-{3}|_{3}|your|my[-_]|change|example|placeholder|none|null|true|false|undefined|redacted|hidden|removed|env[.\[(]"
-                    r"|os\.|process\.|config|getenv|args\.|self\.|this\.|settings\.|secrets?\.|https?:|/|\(?\w[\w.]*[(\[]", re.IGNORECASE)  # templates, placeholders, code
+_EMPTY = re.compile(r"\$?\{\{?[^{}]*\}?\}$|\$[\w{(\[]|<[^<>]*>?$|%\(\w+|%\w+%$|\[\w*\]$|[<\[{(]{1,2}[\w .%=-]*$|x{3}|\*{3}|\.{3}|-{3}|_{3}|(?:your|my)[-_ ]?(?:own[-_ ])?(?:pass|token|key|secret|api|db|user)"
+                    r"|change[-_ ]?(?:me|this|it)|example|placeholder|(?:none|null|true|false|undefined|redacted|hidden|removed)(?!\w)|(?:env|config)[.\[(]"
+                    r"|os\.|process\.|getenv|args\.|self\.|this\.|settings\.|secrets?\.|https?:|/|\(?\w[\w.]*[(\[]", re.IGNORECASE)  # templates, placeholders, code
 _VARIABLE = re.compile(r"[A-Za-z_]+(?:[._]\w*)*")
 
 def _mixed(value: str) -> tuple[bool, bool, bool]:
