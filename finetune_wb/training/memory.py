@@ -105,8 +105,8 @@ def _loss(job: Job, batching: str) -> Callable:
     def classification(model, rows, length): return model(**_inputs(rows, length, False), labels=torch.zeros(rows, dtype=torch.long)).loss
     return classification if job.task.name == "classification" else language
 
-# %% ../../nbs/44_training.memory.ipynb #31acb988
-OVERHEAD = {"cpu": (62_000_000, 0.021), "cuda": (100_000_000, 0.02)}  # bytes at once, and bytes for each byte that the allocator holds
+# %% ../../nbs/44_training.memory.ipynb #2ce04f6d
+OVERHEAD = {"cpu": (64_000_000, 0.0), "cuda": (100_000_000, 0.02)}  # bytes at once, and bytes for each byte that the allocator holds
 PROCESS = {"cpu": 515_000_000, "cuda": 0}  # bytes that Python and its libraries hold before a model is loaded; of a CUDA device none
 
 def free_memory() -> int:
