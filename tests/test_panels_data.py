@@ -424,6 +424,22 @@ def test_a_file_is_on_the_screen_before_it_is_split(panel_of, tmp_path, monkeypa
     assert panel.view.comm.traits["state"]["splits"]["train"] == len(panel.dataset.train) and panel.view.comm.traits["state"]["checked"]
 
 
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+def test_the_first_rows_of_a_large_file_are_there_before_the_others(kind, panel_of, tmp_path, monkeypatch):
+    rows, file = frame(3_000), tmp_path / f"rows.{kind}"
+    {"csv": lambda: rows.to_csv(file, index=False), "jsonl": lambda: rows.to_json(file, orient="records", lines=True), "parquet": lambda: rows.to_parquet(file)}[kind]()
+    monkeypatch.setattr(module, "LARGE", 1_000)
+    monkeypatch.setattr(module, "UNASKED", 10)
+    gate, real = threading.Event(), module.read_arrow
+    monkeypatch.setattr(module, "read_arrow", lambda path: gate.wait(30) and real(path))
+    panel = panel_of(str(file), wait=False)
+    traits = panel.view.comm.traits
+    assert traits["state"]["rows"] == 1_000 and "being read" in traits["state"]["note"] and traits["state"]["job"]["name"] == "reading the file" and [row["cells"][0] for row in traits["page"]["rows"]] == rows["text"][:15].tolist()
+    gate.set()
+    panel.wait()
+    assert panel.view.comm.traits["state"]["rows"] == 3_000 == panel.view.comm.traits["page"]["of"] and panel.view.comm.traits["state"]["can_prepare"] and len(panel.view.comm.traits["profile"]["columns"]) == 2
+
+
 def test_a_file_that_changes_while_it_is_open_is_not_mixed_up(panel_of, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "UNASKED", 10)
     file = tmp_path / "rows.csv"
