@@ -133,6 +133,20 @@ HOSTILE = ["@", "a@", "a", "a@b.", "a.", "1", "1 ", "12 ", "4111 ", "123-", "sk-
 def test_hostile_rows_cost_what_they_are_long(piece): assert isinstance(find_spans([piece * (60_000 // len(piece))]), dict)
 
 
+def test_letters_that_only_look_like_ours_break_nothing():
+    "Case-insensitive patterns also match the Kelvin sign and the dotless i, and digits are digits in forty scripts."
+    import random
+    rng, odd = random.Random(0), "K\u212aı İſ٣४５²①\u200b\u202e\x00ßﬁ’–—…«»"
+    texts = []
+    for row in ROWS[::3]:
+        letters = list(row["text"])
+        for _ in range(3): letters[rng.randrange(len(letters))] = rng.choice(odd)
+        texts.append("".join(letters))
+    texts += [text.translate(str.maketrans("0123456789", "٠١٢٣٤٥٦٧٨٩")) for text in TEXTS[::5]] + [text.replace("K", "\u212a").replace("I", "İ").replace("S", "ſ") for text in TEXTS[::2]]
+    findings = find_personal_data(rows_of(dataset(texts)))
+    assert findings and all(all(" " <= c for c in seen) for finding in findings for _, seen in finding.evidence)
+
+
 def test_a_row_of_fifty_megabytes_and_a_million_ats():
     text = "word and word, " * 3_400_000 + "jane@example.org"
     assert len(text) > 50_000_000 and find_spans([text]) == {0: [Span(len(text) - 16, len(text), "email")]}
@@ -243,6 +257,10 @@ class Analyzer:
         from types import SimpleNamespace
         found = [SimpleNamespace(start=at, end=at + 10, entity_type=kind, score=0.85) for kind, name in (("PERSON", "Mary Stone"), ("LOCATION", "Winterfell")) if (at := text.find(name)) >= 0]
         return [one for one in found if one.entity_type in entities and one.score >= score_threshold]
+
+
+def test_a_recogniser_of_unknown_things_is_refused():
+    with pytest.raises(DataError, match="no name here"): find_personal_data(rows_of(dataset(["hello", "you"])), recognise=lambda text: [Span(0, 2, "blood_type")])
 
 
 def test_presidio_sees_names_beside_ours():

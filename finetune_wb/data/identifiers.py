@@ -123,7 +123,7 @@ _STATES = (
     _State(_id("ca_sin", "Canadian social insurance numbers"), "CA", None, luhn, r"\d{3}([ -]?)\d{3}\1\d{3}", r"sin|social\sinsurance|nas"),
 )
 
-# %% ../../nbs/15_data.identifiers.ipynb #01d71032
+# %% ../../nbs/15_data.identifiers.ipynb #663a6fe0
 _LEFT, _RIGHT = r"(?<![\w+$€£#])(?<![0-9a-fA-F][-./,])", r"(?!\w)(?![-./,:]\d)"
 _SEPARATORS = str.maketrans("", "", " .-\u00a0")
 
@@ -152,11 +152,13 @@ def _national(text: str, regions: Collection[str], lettered: bool = False) -> tu
         if state.region not in regions or lettered and not state.lettered: continue
         for pattern, alone in ((shape, True), (bare, state.alone)):
             for match in pattern.finditer(text) if pattern else ():
+                number = match[0].translate(_SEPARATORS).upper()
+                if not number.isascii(): continue  # "K" is also a Kelvin sign, and digits are also Arabic
                 said = cue is not None and cued(text, match.start(), cue, end=match.end())
-                if (said or alone) and state.valid(match[0].translate(_SEPARATORS).upper()): (sure if said else likely).append(Span(*match.span(), state.thing.name))
+                if (said or alone) and state.valid(number): (sure if said else likely).append(Span(*match.span(), state.thing.name))
     return sure, likely
 
-# %% ../../nbs/15_data.identifiers.ipynb #b9d9ef99
+# %% ../../nbs/15_data.identifiers.ipynb #1dff3467
 _LENGTHS = {length: countries.split() for length, countries in {15: "NO", 16: "BE", 18: "DK FI FO GL NL SD FK", 19: "MK SI", 20: "AT BA EE KZ LT LU XK MN",
     21: "CH HR LI LV", 22: "BG BH CR DE GB GE IE ME RS VA", 23: "AE GI IL IQ TL OM SO", 24: "AD CZ ES MD PK RO SA SE SK TN VG", 25: "LY PT ST", 26: "IS TR",
     27: "BI DJ FR GR IT MC MR SM", 28: "AL AZ BY CY DO GT HU LB NI PL SV", 29: "BR EG PS QA UA", 30: "JO KW MU YE", 31: "MT SC", 32: "LC", 33: "RU"}.items()}
@@ -181,7 +183,7 @@ def _accounts(text: str) -> list[Span]:
 
 def _card(text: str, start: int, end: int) -> bool:
     digits = text[start:end].translate(_SEPARATORS)
-    return len(digits) > 11 and len(set(digits)) > 1 and luhn(digits) and (_BRANDS.fullmatch(digits) is not None or cued(text, start, _CARD_CUE, end=end))
+    return digits.isascii() and len(digits) > 11 and len(set(digits)) > 1 and luhn(digits) and (_BRANDS.fullmatch(digits) is not None or cued(text, start, _CARD_CUE, end=end))
 
 def _cards(text: str) -> list[Span]:
     found = []

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['find_personal_data', 'presidio']
 
-# %% ../../nbs/17_data.privacy.ipynb #edffa732
+# %% ../../nbs/17_data.privacy.ipynb #8cec0ab1
 import re
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from .findings import Change, DataFinding, Rows
 from .patterns import REGIONS, THINGS, UNSEEN, find_spans
 from .spans import Span, masked, placeholder, replaced, without_overlaps
-from ..errors import DataError, Problem
+from ..errors import DataError, Problem, nearest
 
 # %% ../../nbs/17_data.privacy.ipynb #d8a05dd9
 _COLUMNS = ("text", "messages", "chosen", "rejected")
@@ -83,12 +83,18 @@ def _stand_ins(regions: Collection[str], taken: Mapping[str, int]) -> Callable[[
         return placeholder(thing, known.setdefault(_key(thing, value, regions), taken.get(thing, 0) + len(known) + 1))
     return stand_in
 
-# %% ../../nbs/17_data.privacy.ipynb #c68a9630
-def _allowed(thing: str, value: str, allow: Collection[str], regions: Collection[str]) -> bool:
-    if thing == "email" and any(entry.startswith("@") and value.casefold().endswith(entry.casefold()) for entry in allow): return True
-    return any(not entry.startswith("@") and _key(thing, value, regions) == _key(thing, entry, regions) for entry in allow)
+# %% ../../nbs/17_data.privacy.ipynb #620fa23c
+def _allowed(allow: Collection[str], regions: Collection[str]) -> Callable[[str, str], bool]:
+    "A function that tells whether a value of a thing may stay."
+    domains = tuple(entry.casefold() for entry in allow if entry.startswith("@"))
+    known: dict[str, set[str]] = {}  # thing → keys of the texts that may stay, made once
+    def stays(thing: str, value: str) -> bool:
+        if not allow: return False
+        if thing not in known: known[thing] = {_key(thing, entry, regions) for entry in allow if not entry.startswith("@")}
+        return thing == "email" and value.casefold().endswith(domains) or _key(thing, value, regions) in known[thing]
+    return stays
 
-# %% ../../nbs/17_data.privacy.ipynb #2d657339
+# %% ../../nbs/17_data.privacy.ipynb #1563c545
 @dataclass(frozen=True)
 class _Cell:
     "One column of one row: its texts, and what was found in each."
@@ -105,6 +111,13 @@ class _Cell:
 
     def found(self) -> Iterator[tuple[str, Span]]: return ((self.texts[i], span) for i, spans in self.spans.items() for span in spans)
 
+def _known(spans: Iterable[Span], things: Collection[str] | None) -> list[Span]:
+    "A further recogniser's spans, of the things that are looked for."
+    spans = list(spans)
+    for span in spans:
+        if span.thing not in THINGS: raise DataError(Problem("the recogniser found a thing that has no name here", nearest(span.thing, THINGS), field="recognise", value=span.thing))
+    return [span for span in spans if things is None or span.thing in things]
+
 def _inside(spans: Iterable[Span], shift: int) -> list[Span]:
     "Spans of a text whose first `shift` characters are not its own."
     return [Span(max(span.start - shift, 0), span.end - shift, span.thing) for span in spans if span.end > shift]
@@ -120,26 +133,27 @@ def _looked_through(rows: Rows) -> tuple[list[str], list[tuple[int, str]], list[
             texts += [f"{key}: {text}" if key else text for key, text in _leaves(held[i])]
     return texts, cells, begins
 
-# %% ../../nbs/17_data.privacy.ipynb #ac0db227
+# %% ../../nbs/17_data.privacy.ipynb #da53f173
 def _cells(rows: Rows, regions, things, allow, recognise) -> tuple[list[_Cell], dict[str, int]]:
     "The cells in which something was found, in the order of the rows, and the numbers that stand-ins have already."
     texts, places, begins = _looked_through(rows)
     found = find_spans(texts, regions, things)
     if recognise is not None:
-        others = ((i, [span for span in recognise(text) if things is None or span.thing in things]) for i, text in enumerate(texts))
+        others = ((i, _known(recognise(text), things)) for i, text in enumerate(texts))
         found |= {i: without_overlaps(found.get(i, ()), spans) for i, spans in others if spans}
     cells: dict[int, dict[int, list[Span]]] = {}  # number of a cell → place of a text in it → spans
     for i in sorted(found): cells.setdefault(bisect_right(begins, i) - 1, {})[i] = found[i]
-    made = [_cell(rows, *places[c], begins[c], its, regions, allow) for c, its in cells.items()]
+    stays = _allowed(allow, regions)
+    made = [_cell(rows, *places[c], begins[c], its, stays) for c, its in cells.items()]
     return [cell for cell in made if cell.spans], _taken(texts) if made else {}
 
-def _cell(rows: Rows, i: int, column: str, begin: int, found: dict[int, list[Span]], regions, allow) -> _Cell:
+def _cell(rows: Rows, i: int, column: str, begin: int, found: dict[int, list[Span]], stays: Callable[[str, str], bool]) -> _Cell:
     value, spans = rows.frame[column].iloc[i], {}
     leaves = list(_leaves(value))
     for place, its in found.items():
         key, text = leaves[place - begin]
-        stays = [span for span in _inside(its, len(key) + 2 if key else 0) if not _allowed(span.thing, text[span.start : span.end], allow, regions)]
-        if stays: spans[place - begin] = stays
+        left = [span for span in _inside(its, len(key) + 2 if key else 0) if not stays(span.thing, text[span.start : span.end])]
+        if left: spans[place - begin] = left
     return _Cell(rows.ids[i], column, value, tuple(text for _, text in leaves), spans)
 
 # %% ../../nbs/17_data.privacy.ipynb #5c04657c
