@@ -170,18 +170,20 @@ def out_of_fold(
         own[block], likely[block], chance[block] = found[np.arange(len(block)), label[block]], best, np.take_along_axis(found, best, 1)
     return OutOfFold(tuple(names.tolist()), label, own, likely, chance, np.bincount(label)[label] >= _SMALL)
 
-# %% ../../nbs/17_data.labels.ipynb #67726207
+# %% ../../nbs/17_data.labels.ipynb #1562e9d2
 _TIMES = 10  # how many times as likely another class must be
 
-def _doubted(second: OutOfFold) -> np.ndarray:
-    "Places of rows with a label that is probably wrong, the worst first."
+def _doubted(second: OutOfFold) -> tuple[np.ndarray, np.ndarray]:
+    "Places of rows with a label that is probably wrong, the worst first, and the confidence in each label as a share of the mean of its class."
     sizes = np.bincount(second.label[second.judged], minlength=len(second.names))
     bar = np.where(sizes, np.bincount(second.label[second.judged], second.own[second.judged], minlength=len(sizes)) / np.maximum(sizes, 1), np.inf)
     claims = second.chance >= bar[second.likely]
     first = np.take_along_axis(second.likely, claims.argmax(1)[:, None], 1)[:, 0]
     count = int((claims.any(1) & (first != second.label) & second.judged).sum())
-    other = (second.likely[:, 0] != second.label) & (second.chance[:, 0] >= _TIMES * second.own) & second.judged
-    return (found := np.flatnonzero(other))[np.argsort(second.own[found], kind="stable")][:count]
+    found = np.flatnonzero((second.likely[:, 0] != second.label) & (second.chance[:, 0] >= _TIMES * second.own) & second.judged)
+    confidence = second.own[found] / np.maximum(bar[second.label[found]], 1e-12)
+    order = np.argsort(confidence, kind="stable")[:count]
+    return found[order], confidence[order]
 
 def find_label_errors(
     rows: Rows,
@@ -192,14 +194,14 @@ def find_label_errors(
     if not rows.labels: return []
     second = second or out_of_fold(rows, vectors)
     if why := second.doubt(): return [DataFinding("label_error", "note", why)]
-    found = _doubted(second).tolist()
-    if not found: return []
+    places, confidence = _doubted(second)
+    if not len(found := places.tolist()): return []
     better = [second.names[i] for i in second.likely[found, 0]]
     seen = tuple((rows.ids[i], f"labelled {shown(rows.labels[i], 40)} ({second.own[i]:.1%}), reads like {shown(name, 40)} ({second.chance[i, 0]:.0%})") for i, name in zip(found[:SHOWN], better))
     what = f"{len(found):,} row{'s' * (len(found) != 1)} of {len(rows):,} probably carr{'y' if len(found) != 1 else 'ies'} the wrong label: a model that had not seen them, right on {second.accuracy:.0%} of all rows, all but rules it out"
     ids = tuple(rows.ids[i] for i in found)
     cures = {"relabel": tuple(Change(row, "relabel", "label", name) for row, name in zip(ids, better)), "drop": tuple(Change(row, "drop") for row in ids)}
-    return [DataFinding("label_error", "warning", what, ids, tuple(second.own[found].astype(float).tolist()), "self-confidence", evidence=seen, fix="Look at them from the top, and relabel or drop those that are wrong; some are merely unusual.", cures=cures)]
+    return [DataFinding("label_error", "warning", what, ids, tuple(confidence.astype(float).tolist()), "self-confidence over the mean of its class", evidence=seen, fix="Look at them from the top, and relabel or drop those that are wrong; some are merely unusual.", cures=cures)]
 
 # %% ../../nbs/17_data.labels.ipynb #4b5040fd
 _OVERLAP, _LEAST = 0.15, 10  # share of both classes' rows taken for the other, and how many at least
