@@ -268,7 +268,7 @@ def section(kept: dict) -> str:
                      "vectors of the embedded MiniLM, made before. It looks for meaning, so most of its pairs are other words for the same thing and not wrong in its own terms; and it names one partner of each row that it drops, so a copy dropped for a third row's sake counts as missed unless that row joins the two.\n\n" + table(["data", "method, threshold", "rows", "recall", "precision", "pairs", "s", "MB"], lines))
     if "scale" in kept:
         lines = [[f"{line['rows']:,}", f"{line['cpu']:.1f}", f"{line['wall']:.1f}", f"{line['mb']:,.0f}", f"{line['before']:,.0f}", f"{line['spent']['alike']:.1f}", f"{line['spent']['find_giveaways']:.1f}", f"{line['cpu'] - line['spent']['alike'] - line['spent']['find_giveaways']:.1f}"] for line in kept["scale"]]
-        parts.append("### Growth\n\nAll checks of duplicates, leaks and giveaways on short rows (61 letters on average) of the three sets, and beyond 97,000 sentences of a word-by-word chain over them; one row in fifty is a planted copy. Reach: 100,000 rows in 25 s and 1.2 GB, "
+        parts.append("### Growth\n\nAll checks of duplicates, leaks and giveaways on short rows: sentences of the three sets and, when they run out (below 100,000), of a word-by-word chain over them; one row in fifty is a planted copy. Reach: 100,000 rows in 25 s and 1.2 GB, "
                      "near-linear growth.\n\n" + table(["rows", "s", "s by the clock, shared", "MB", "of these before", "alike, s", "giveaways, s", "others, s"], lines))
     if "published" in kept:
         lines = [[NAMES[name], kind.replace("_", " "), severity, f"{count:,}", what.replace("|", "/")] for name, found in kept["published"].items() for kind, severity, count, what in found]
