@@ -375,6 +375,22 @@ def test_G16_padding_with_the_end_takes_every_end_out_of_the_loss(loaded, sft, o
     assert load_examples(recipe).tokenizer.pad_token == "<|endoftext|>" and all(text.endswith("<|endoftext|>") for text in answers(recipe))
 
 
+def test_G16_what_training_makes_batches_with_is_asked_too(ours, monkeypatch):
+    from finetune_wb.training import collate
+
+    collator = collate.collator
+    def masks_the_end(tokenizer, *kind):
+        def batch(items):
+            found = collator(tokenizer, *kind)(items)
+            return {**found, "labels": found["labels"].masked_fill(found["labels"] == tokenizer.eos_token_id, -100)}
+        return batch
+
+    recipe = ours("gpt2", GOOD["completion"], "task=completion")
+    assert errors(recipe) == {}
+    monkeypatch.setattr(collate, "collator", masks_the_end)
+    assert errors(recipe).keys() == {"end_masked"}
+
+
 def test_G17_a_rendered_conversation_that_is_tokenized_begins_twice(loaded, sft, ours):
     _, tokenizer = loaded("llama")
     rows = [{"text": tokenizer.apply_chat_template(row["messages"], tokenize=False)} for row in GOOD["chat"]]
@@ -520,6 +536,22 @@ def test_G30_tokens_that_are_added_are_not_learnt_by_an_adapter(loaded, ours, ca
     folder = shutil.copytree(causal_model("llama"), tmp_path / "added")  # nothing adds tokens here; who does, and resizes nothing, is told (G12)
     tokenizer.save_pretrained(folder)
     with pytest.raises(ModelError, match="the tokenizer that came with the model"): load_examples(ours("", GOOD["chat"], folder=folder))
+
+
+def test_G30_and_where_the_model_was_resized_for_them(loaded, ours, tmp_path):
+    model, tokenizer = loaded("llama")
+    tokenizer.add_tokens(["catdog", "dogcat"])
+    model.resize_token_embeddings(len(tokenizer))
+    folder = tmp_path / "resized"
+    model.save_pretrained(folder), tokenizer.save_pretrained(folder)
+    rows = [{"messages": ask("dogcat?", f"catdog {i}")} for i in range(3)]
+    recipe = ours("", rows, "method.name=lora", folder=folder)
+    finding = errors(recipe)["untrained_token"]
+    assert '"catdog"' in finding.what and finding.count == 3 and finding.cure == ("method.name=full",)
+    assert errors(finding.cured(recipe)) == {} == errors(ours("", GOOD["chat"], "method.name=lora", folder=folder))  # what no row uses harms none
+    asked = [{"messages": ask("catdog?", f"the {i}")} for i in range(3)]
+    warned = preflight(ours("", asked, "method.name=lora", folder=folder))
+    assert [(f.kind, f.severity) for f in warned] == [("untrained_token", "warning")]  # read and never written
 
 
 def test_G31_layers_that_no_model_has(tiny_model, tmp_path):

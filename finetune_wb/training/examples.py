@@ -5,14 +5,16 @@
 # %% auto #0
 __all__ = ['DEFAULT_MAX_LENGTH', 'Examples', 'load_examples', 'preflight']
 
-# %% ../../nbs/42_training.examples.ipynb #68ff9753
+# %% ../../nbs/42_training.examples.ipynb #cf3012a1
 from collections import Counter
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from ..data.gate import curate
 from ..data.split import Dataset
-from ..errors import DataError, ModelError, Problem, RecipeError
-from ..models.catalog import find_model
+from ..errors import DataError, ModelError, Problem, RecipeError, shown
+from ..models.catalog import find_model, weight_files
 from ..models.causal import outline
 from ..models.load import load_tokenizer, max_positions
 from ..recipe import Recipe, check_task, override
@@ -153,7 +155,46 @@ def _agreed(findings: list[Finding]) -> list[Finding]:
     most = max((int(c.removeprefix(_LENGTH)) for f in findings if f.kind in _LONGER for c in f.cure if c.startswith(_LENGTH)), default=0)
     return [replace(f, cure=tuple(f"{_LENGTH}{most}" if c.startswith(_LENGTH) else c for c in f.cure)) if f.kind in _LONGER else f for f in findings]
 
-# %% ../../nbs/42_training.examples.ipynb #c7c2347e
+# %% ../../nbs/42_training.examples.ipynb #33108b6a
+def _freezes(method) -> bool:
+    "Whether the embedding table stays as it is."
+    return bool(method.freeze_embeddings) if method.name == "full" else True
+
+def _table(source, model):
+    "The input embedding as it lies on the disk, read by rows; `None` where it is not found."
+    from safetensors import safe_open
+    table = model.get_input_embeddings()
+    name = next(name for name, module in model.named_modules() if module is table) + ".weight"
+    for file in weight_files(source.folder):
+        if file.suffix != ".safetensors": continue
+        tensors = safe_open(file, "pt")
+        for key in tensors.keys():
+            if (key == name or name.endswith("." + key)) and tensors.get_slice(key).get_shape() == list(table.weight.shape): return tensors.get_slice(key)
+
+def _untrained_ids(table, ids: list[int], count: int) -> list[int]:
+    "Those of `ids` whose rows lie at the mean of some thousand others, or near zero."
+    rest = sorted(set(range(0, count, max(1, count // 1000))) - set(ids))
+    if not ids or len(rest) < 2: return []
+    read = lambda places: np.stack([table[i : i + 1][0].float().numpy() for i in places])
+    others, own = read(rest), read(ids)
+    away = lambda rows: np.linalg.norm(rows - others.mean(0), axis=1)
+    long = lambda rows: np.linalg.norm(rows, axis=1)
+    return [i for i, far, size in zip(ids, away(own), long(own)) if far < 0.2 * np.median(away(others)) or size < 0.05 * np.median(long(others))]
+
+def _untrained(recipe: Recipe, examples: Examples) -> list[Finding]:
+    "Added tokens that the train rows use, that have never been trained, and that this method can't train."
+    rows, added = examples.train, set(examples.tokenizer.added_tokens_decoder)
+    used = sorted(added & set(np.unique(np.concatenate([r.ids[: r.kept] for r in rows.rows])).tolist())) if _freezes(recipe.method) and len(rows) else []
+    table = _table(find_model(recipe.model), examples.model) if used else None
+    found = _untrained_ids(table, used, len(examples.model.get_input_embeddings().weight)) if table is not None else []
+    if not found: return []
+    places = [i for i, r in enumerate(rows.rows) if np.isin(r.ids[: r.kept], found).any()]
+    learnt = any(np.isin(r.ids[: r.kept][r.trained[: r.kept]], found).any() for r in rows.rows)
+    names = ", ".join(shown(examples.tokenizer.convert_ids_to_tokens(i)) for i in found[:3]) + (f", … {len(found) - 3} more" if len(found) > 3 else "")
+    return [Finding("untrained_token", "error" if learnt else "warning", f"{len(places):,} of {len(rows):,} rows use added tokens that were never trained ({names}), and {recipe.method.name} leaves the embeddings as they are", tuple(places), tuple(rows.rows[i].name for i in places[:3]),
+                    evidence="Their rows lie at the mean of all others, or at zero", fix="Train all weights, or start from a model that was trained with these tokens.", cure=("method.name=full",))]
+
+# %% ../../nbs/42_training.examples.ipynb #fe2627d6
 _EACH = ("template", "unlearnable", "nothing_trained", "cut_answer", "positions")  # what may be wrong with rows beside the train rows
 
 def _dropped(recipe: Recipe, examples: Examples) -> list[Finding]:
@@ -183,8 +224,13 @@ def preflight(
     tokenizer, model = _model(recipe, data.task)
     return _without_template(recipe, data, tokenizer, model) or _findings(recipe, _examples(recipe, data, tokenizer, model))
 
+def _collator(recipe: Recipe, examples: Examples):
+    "What training makes batches with; None for preference, whose batches TRL makes."
+    from finetune_wb.training import collate
+    return None if examples.rejected else collate.collator(examples.tokenizer, "packed" if recipe.train.batching == "packed" else "grouped")
+
 def _findings(recipe: Recipe, examples: Examples) -> list[Finding]:
     "What is wrong with rows that have become tokens."
-    found = look_through(examples.tokenizer, examples.train, examples.model, examples.rejected.get("train"), {"valid": examples.valid, "test": examples.test}, virtual=_virtual(recipe))
+    found = look_through(examples.tokenizer, examples.train, examples.model, examples.rejected.get("train"), {"valid": examples.valid, "test": examples.test}, _collator(recipe, examples), _virtual(recipe)) + _untrained(recipe, examples)
     found = [_proven(f, recipe, examples, examples.data.train, 0) for f in found] + _beside(recipe, examples) + _dropped(recipe, examples)
     return sorted(_agreed(found), key=lambda f: f.severity != "error")
