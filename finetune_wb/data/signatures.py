@@ -93,9 +93,10 @@ def split_of(
     place = int(hashlib.sha256(copy_key(summary).encode()).hexdigest()[:8], 16) / 2**32
     return "valid" if place < _VALID else "test" if place < _VALID + _TEST else "train"
 
-# %% ../../nbs/13_data.signatures.ipynb #a1458521
+# %% ../../nbs/13_data.signatures.ipynb #8d6d3ac5
 _WORD = re.compile(r"[^\W\d_]{4,}")
 _LEAST = 2 / 3  # share of the words
+_AGAIN = {"valid": 0.1, "test": 0.3}  # shares of the prompts whose sentence comes again
 
 def share_named(
     signature: str,
@@ -106,7 +107,7 @@ def share_named(
     words = _WORD.findall(summary.lower().partition(" ")[2])
     return sum(word[: max(4, len(word) - 3)] in held for word in words) / max(1, len(words))
 
-# %% ../../nbs/13_data.signatures.ipynb #3a450061
+# %% ../../nbs/13_data.signatures.ipynb #a3a07f0b
 PACKAGES = {  # label → import name; the further ones are what the requirements of this package require
     **LIBRARIES, "accelerate": "accelerate", "datasets": "datasets", "fonttools": "fontTools", "huggingface-hub": "huggingface_hub", "jinja2": "jinja2", "networkx": "networkx",
     "nltk": "nltk", "peft": "peft", "pillow": "PIL", "pydantic": "pydantic", "rich": "rich", "sympy": "sympy",
@@ -114,35 +115,47 @@ PACKAGES = {  # label → import name; the further ones are what the requirement
 _FILES, _LONGEST = 800, 200  # files of a package; characters of a signature
 
 def _asked(thing: Documented) -> tuple[str, str, str] | None:
-    "Prompt, completion and origin of a public function whose signature says what it does."
+    "Prompt, completion and origin of a public function with a summary."
     if thing.kind != "def" or thing.name.startswith("_") or len(thing.signature) > _LONGEST: return None
     summary = summary_of(thing.docstring)
-    return (thing.signature, summary, f"{thing.file}:{thing.name}") if summary and share_named(thing.signature, summary) >= _LEAST else None
+    return (thing.signature, summary, f"{thing.file}:{thing.name}") if summary else None
 
-def _of_package(label: str, seen: set[str]) -> Iterator[tuple[str, str, str]]:
-    "Rows of one package; prompts and sentences that are `seen` are left out, and those taken added."
+def _of_package(label: str) -> Iterator[tuple[str, str, str]]:
+    "Rows of one package."
     folder = _folder(PACKAGES[label])
     for name, path in islice(_files(folder, label), _FILES) if folder else ():
-        for row in filter(None, map(_asked, documented_objects(path, f"{label}:{name}"))):
-            keys = {copy_key(row[0], digits=True), copy_key(row[1])}
-            if keys & seen: continue
-            seen |= keys
-            yield row
+        yield from filter(None, map(_asked, documented_objects(path, f"{label}:{name}")))
 
-def _apart(rows: list[tuple[str, str, str]]) -> Iterator[tuple[str, str, str, str]]:
-    "The rows with their splits, without those of train (and of valid) that are near copies of a row or a prompt of test (or valid)."
-    splits, kept = [split_of(answer) for _, answer, _ in rows], [True] * len(rows)
-    for texts in ([f"{prompt}\n{answer}" for prompt, answer, _ in rows], [prompt for prompt, _, _ in rows]):
+def _kept(rows: list[tuple[str, str, str]]) -> list[tuple[str, tuple[str, str, str]]]:
+    "Split and row of what is asked: sentences that come again under unlike prompts, and of the others those that their signature names."
+    rows = list({copy_key(row[0], digits=True): row for row in reversed(rows)}.values())[::-1]  # of each prompt the first
+    groups, sentences, found = copy_groups([prompt for prompt, _, _ in rows]).tolist(), {}, []
+    for row, group in zip(rows, groups): sentences.setdefault(copy_key(row[1]), {}).setdefault(group, row)
+    for by_prompt in sentences.values():
+        side = split_of(next(iter(by_prompt.values()))[1])
+        if side == "train" and len(by_prompt) > 1: found += [(_place(prompt), (prompt, answer, origin)) for prompt, answer, origin in by_prompt.values()]
+        elif named := [row for row in by_prompt.values() if share_named(*row[:2]) >= _LEAST]: found.append((side, named[0]))
+    return found
+
+def _place(prompt: str) -> str:
+    "The split of a prompt whose sentence comes again."
+    lot = int(hashlib.sha256(copy_key(prompt).encode()).hexdigest()[:8], 16) / 2**32
+    return "valid" if lot < _AGAIN["valid"] else "test" if lot < sum(_AGAIN.values()) else "train"
+
+def _apart(rows: list[tuple[str, tuple[str, str, str]]]) -> Iterator[tuple[str, str, str, str]]:
+    "The rows without those of train (and of valid) that are near copies of a row or a prompt of test (or valid); what comes again there comes in train."
+    splits, kept = [split for split, _ in rows], [True] * len(rows)
+    for texts in ([f"{prompt}\n{answer}" for _, (prompt, answer, _) in rows], [prompt for _, (prompt, _, _) in rows]):
         groups = copy_groups(texts).tolist()
         best = {group: split for wanted in ("valid", "test") for group, split in zip(groups, splits) if split == wanted}
         kept = [keep and split == best.get(group, "train") for keep, split, group in zip(kept, splits, groups)]
-    return ((split, *row) for keep, split, row in zip(kept, splits, rows) if keep)
+    known = {copy_key(answer) for keep, (split, (_, answer, _)) in zip(kept, rows) if keep and split == "train"}
+    return ((split, *row) for keep, (split, row) in zip(kept, rows) if keep and (copy_key(row[1]) in known or split_of(row[1]) == split))
 
 @cache
 def _all_rows() -> tuple:
     "Split, prompt, completion and origin of every row; read once in a process."
-    seen: set[str] = set()
-    return tuple(_apart([row for label in PACKAGES for row in _of_package(label, seen)]))
+    return tuple(_apart(_kept([row for label in PACKAGES for row in _of_package(label)])))
 
 def signature_rows() -> "dict[str, DataFrame]":  # train, valid and test; columns messages and origin (package:path:function)
     "Signature → first sentence, from the installed packages; the same releases give the same rows."
