@@ -258,7 +258,7 @@ largest batch, through the same trainer as `train`, in a process of its own with
 ours took turns on the same two cores, so seconds are processor seconds, and those of a busy machine (`load`).
 
 **{sum(error <= 0.15 for error in errors)} of {len(errors)} within 15 %**{f" ({missing} of the {len(REPORTED)} configurations were not measured)" if missing else ""}; median error {median(errors):.1%}, largest {max(errors):.1%}.
-Seconds of a batch were predicted at {ratios[0]:.2f} to {ratios[-1]:.2f} times the measured ones (median {median(ratios):.2f}), which is why `estimate` shows one digit and calls it rough; `prove` measures them.
+Seconds of a batch were predicted at {ratios[0]:.2f} to {ratios[-1]:.2f} times the measured ones (median {median(ratios):.2f}), which is why `estimate` shows a range; `prove` measures them.
 
 {table(HEADER, list(rows(reported)))}
 
