@@ -15,7 +15,7 @@ from finetune_wb.data.split import SPLITS, build_dataset
 from finetune_wb.errors import DataError
 from finetune_wb.recipe import DataSpec
 
-PINNED = "95e370439346d73685aac99bb8474d2497b96e7eca58b665675da58ef6b660c8"  # of test_pinned_split
+PINNED = "b82115c3c5baaf21e0ce3383c967d2200599f3db51eb8fd9cdc16c64305e9b45"  # of test_pinned_split
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 

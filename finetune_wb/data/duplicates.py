@@ -10,8 +10,9 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from .alike import Alike, alike, counted, drops, first_rows, runs, split_numbers, text_key
+from .alike import Alike, alike, text_key
 from .findings import SHOWN, Change, DataFinding, Rows
+from .places import counted, drops, first_rows, runs, split_numbers
 from .split import SPLITS
 from .turns import joined
 from ..errors import shown

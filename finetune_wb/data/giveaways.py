@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .alike import counted
 from .findings import SHOWN, Change, DataFinding, Rows
+from .places import counted
 from .turns import joined
 from ..errors import shown
 

@@ -10,8 +10,9 @@ import re
 
 import numpy as np
 
-from .alike import Alike, alike, counted, drops, first_rows, same_texts, split_numbers
+from .alike import Alike, alike, same_texts
 from .findings import SHOWN, DataFinding, Rows
+from .places import counted, drops, first_rows, split_numbers
 from .split import SPLITS
 from .times import read_times
 from ..errors import DataError, Problem, nearest, shown

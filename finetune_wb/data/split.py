@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SPLITS', 'Dataset', 'split_fingerprints', 'build_dataset', 'fold', 'folds']
 
-# %% ../../nbs/13_data.split.ipynb #ddcaabea
+# %% ../../nbs/13_data.split.ipynb #9fed33be
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .alike import near_groups
 from .copies import copy_groups, copy_key
 from .deal import cut_by_time, deal, deal_folds, digest, lots, quotas, strata, thinned, tied
 from .extra import EXTRA, extra_names, without_extra
@@ -87,7 +88,7 @@ def _prompts(rows: "DataFrame") -> list[str]:
     def asked(turns): return turns[: max((i for i, turn in enumerate(turns) if turn["role"] == "assistant"), default=0)]
     return [copy_key(joined(asked(turns)), digits=True) for turns in rows.messages]
 
-# %% ../../nbs/13_data.split.ipynb #28661e32
+# %% ../../nbs/13_data.split.ipynb #e0e4c4c1
 def _numbered(keys: Iterable[str]) -> np.ndarray:
     "(rows,) the same number for the same key."
     numbers: dict[str, int] = {}
@@ -97,7 +98,8 @@ def _near(rows: "DataFrame") -> tuple[np.ndarray, list[str]]:
     "Group of each row, and the classes whose near copies had to be parted; rows that share a prompt never are."
     prompts, labels = _prompts(rows) if "messages" in rows else None, rows.label.tolist()
     def together(groups): return groups if prompts is None else tied(groups, prompts)
-    groups = together(copy_groups(rows.text.tolist()))
+    texts = rows.text.tolist()
+    groups = together(tied(copy_groups(texts), near_groups(texts).tolist()))
     near = strata(labels, groups)
     poor = {label for label in set(labels) if len(near.get(label, ())) < 3}
     if not poor: return groups, []
