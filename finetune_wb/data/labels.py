@@ -170,7 +170,7 @@ def out_of_fold(
         own[block], likely[block], chance[block] = found[np.arange(len(block)), label[block]], best, np.take_along_axis(found, best, 1)
     return OutOfFold(tuple(names.tolist()), label, own, likely, chance, np.bincount(label)[label] >= _SMALL)
 
-# %% ../../nbs/17_data.labels.ipynb #1562e9d2
+# %% ../../nbs/17_data.labels.ipynb #4686421f
 _TIMES = 10  # how many times as likely another class must be
 
 def _doubted(second: OutOfFold) -> tuple[np.ndarray, np.ndarray]:
@@ -190,7 +190,7 @@ def find_label_errors(
     vectors: np.ndarray | None = None,  # (rows, dims) embeddings: a second model; None: words only
     second: OutOfFold | None = None,  # `out_of_fold(rows, vectors)` where it is at hand
 ) -> list[DataFinding]:
-    "Rows whose label is probably wrong, the least likely label first; the cure `relabel` gives them the likeliest class."
+    "Rows whose label is probably wrong, the least likely label first; the cure `relabel` gives those of train and valid the likeliest class."
     if not rows.labels: return []
     second = second or out_of_fold(rows, vectors)
     if why := second.doubt(): return [DataFinding("label_error", "note", why)]
@@ -200,8 +200,9 @@ def find_label_errors(
     seen = tuple((rows.ids[i], f"labelled {shown(rows.labels[i], 40)} ({second.own[i]:.1%}), reads like {shown(name, 40)} ({second.chance[i, 0]:.0%})") for i, name in zip(found[:SHOWN], better))
     what = f"{len(found):,} row{'s' * (len(found) != 1)} of {len(rows):,} probably carr{'y' if len(found) != 1 else 'ies'} the wrong label: a model that had not seen them, right on {second.accuracy:.0%} of all rows, all but rules it out"
     ids = tuple(rows.ids[i] for i in found)
-    cures = {"relabel": tuple(Change(row, "relabel", "label", name) for row, name in zip(ids, better)), "drop": tuple(Change(row, "drop") for row in ids)}
-    return [DataFinding("label_error", "warning", what, ids, tuple(confidence.astype(float).tolist()), "self-confidence over the mean of its class", evidence=seen, fix="Look at them from the top, and relabel or drop those that are wrong; some are merely unusual.", cures=cures)]
+    taught = [(row, name) for row, name, i in zip(ids, better, found) if rows.split[i] != "test"]  # what a test row is, a person decides
+    cures = {"relabel": tuple(Change(row, "relabel", "label", name) for row, name in taught), "drop": tuple(Change(row, "drop") for row, _ in taught)} if taught else {}
+    return [DataFinding("label_error", "warning", what, ids, tuple(confidence.astype(float).tolist()), "self-confidence over the mean of its class", evidence=seen, fix="Look at them from the top, and relabel or drop those that are wrong; some are merely unusual. No cure touches test rows: mend those by hand.", cures=cures)]
 
 # %% ../../nbs/17_data.labels.ipynb #4b5040fd
 _OVERLAP, _LEAST = 0.15, 10  # share of both classes' rows taken for the other, and how many at least
