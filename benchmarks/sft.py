@@ -110,21 +110,21 @@ def run(name: str, options: dict, o: argparse.Namespace) -> dict:
     return {"name": name, **{k: options[k] for k in ("shape", "method", "device", "threads", "rows_per_batch", "steps", "dropped")}, "rows": len(options["train"]), **found, "load": load, "together": o.together, "began": round(began), "versions": packages}
 
 
-def ceiling(device: str, threads: int) -> float:
-    "Matrix products of this machine, bf16, FLOP/s: the best of a few."
+def ceiling(device: str, threads: int, clock: str) -> float:
+    "Matrix products of this machine, bf16, FLOP a second of a clock (wall or cpu): the best of a few."
     import torch
 
     torch.set_num_threads(threads)
-    size, best = (8192 if device == "cuda" else 2048), 0.0
+    size, best, now = (8192 if device == "cuda" else 2048), 0.0, time.perf_counter if clock == "wall" else time.process_time
     a, b = (torch.randn(size, size, device=device, dtype=torch.bfloat16) for _ in range(2))
     for _ in range(10):
         if device == "cuda":
             torch.cuda.synchronize()
-        begun = time.perf_counter() if device == "cuda" else time.process_time()
+        begun = now()
         a @ b
         if device == "cuda":
             torch.cuda.synchronize()
-        best = max(best, 2 * size**3 / ((time.perf_counter() if device == "cuda" else time.process_time()) - begun))
+        best = max(best, 2 * size**3 / (now() - begun))
     return best
 
 
@@ -139,15 +139,18 @@ def section(lines: list[dict], o: argparse.Namespace) -> str:
     "All runs of the log as tables."
     from finetune_wb.machine import machine
 
-    parts, tops = [], {threads: ceiling(o.device, threads) for threads in sorted({line["threads"] for line in lines})}
-    for shape, method, threads in itertools.product(SHAPES, ("full", "lora"), sorted(tops, reverse=True)):
+    parts, tops = [], {}
+    for shape, method, threads in itertools.product(SHAPES, ("full", "lora"), sorted({line["threads"] for line in lines}, reverse=True)):
         runs = [line for line in lines if (line["shape"], line["method"], line["device"], line["threads"]) == (shape, method, o.device, threads)]
         if runs:  # on a machine that others use the clock on the wall tells of them
             quiet = o.device != "cpu" or max(line["load"] for line in runs) < QUIET
-            parts.append(group_table(shape, method, runs, "wall" if quiet else "cpu", tops[threads]))
+            clock = "wall" if quiet else "cpu"
+            if (threads, clock) not in tops:
+                tops[threads, clock] = ceiling(o.device, threads, clock)
+            parts.append(group_table(shape, method, runs, clock, tops[threads, clock]))
     versions = {name: sorted({line["versions"].get(name) for line in lines if line["name"] == who and name in line["versions"]}) for who, name in (("ours", "torch"), ("ours", "transformers"), ("trl", "trl"), ("ours", "peft"), ("llamafactory", "llamafactory"), ("unsloth", "unsloth"))}
     told = {name: " and ".join(found) for name, found in versions.items() if found}
-    return "\n\n".join([INTRODUCTION.format(ceiling=" and ".join(f"{top / 1e9:,.0f} GFLOP/s ({threads} thread{'s' * (threads > 1)})" for threads, top in tops.items())), *parts, machine_line(machine(), {**{k: v for k, v in installed().items() if k in ("python", "finetune_wb")}, **told})])
+    return "\n\n".join([INTRODUCTION.format(ceiling=" and ".join(f"{top / 1e9:,.0f} GFLOP a {'second' if clock == 'wall' else 'CPU-second'} ({threads} thread{'s' * (threads > 1)})" for (threads, clock), top in tops.items())), *parts, machine_line(machine(), {**{k: v for k, v in installed().items() if k in ("python", "finetune_wb")}, **told})])
 
 
 QUIET = 3.0  # load at the start of a run, its own last minute included
