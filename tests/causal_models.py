@@ -143,6 +143,9 @@ def build_causal_model(kind: str, folder: Path, **config) -> Path:
         torch.manual_seed(0)
         settings = getattr(transformers, name)(**{**SIZES, "vocab_size": len(tokenizer), **ids, **differs, **config})
         model = transformers.AutoModelForCausalLM.from_config(settings)
+        table = model.get_input_embeddings()
+        if table.padding_idx is not None:  # torch sets that row to zero, and where it ends turns as well nobody would have trained it
+            torch.nn.init.normal_(table.weight.data[table.padding_idx], std=settings.initializer_range)
     model.generation_config.eos_token_id = tokenizer.convert_tokens_to_ids(list(stops))
     bars = transformers.utils.logging.is_progress_bar_enabled()
     transformers.utils.logging.disable_progress_bar()
