@@ -233,7 +233,8 @@ def grow(count: int) -> None:
 # ---- as published ----------------------------------------------------------------------------------------------------
 
 def as_published(name: str) -> list[tuple]:
-    "(kind, severity, rows, what) of everything found."
+    "(kind, severity, rows, what) of everything found, and of what only the encoder's vectors find."
+    import numpy as np
     from planted_copies import published, rows_of_parts
 
     from finetune_wb.data import duplicates, giveaways, leaks
@@ -241,8 +242,12 @@ def as_published(name: str) -> list[tuple]:
 
     rows = rows_of_parts(published(name), name != "gsm8k")
     found = alike(rows.texts)
+    with tempfile.TemporaryDirectory() as folder:
+        embedded(rows.texts, Path(folder) / "vectors.npy")
+        by_meaning = alike(rows.texts, np.load(Path(folder) / "vectors.npy"))
+    meant = [finding for check in (duplicates.find_near_copies, leaks.find_near_leaks) for finding in check(rows, by_meaning) if "meaning" in finding.what]
     findings = [finding for check in (duplicates.find_copies, duplicates.find_conflicting_copies, duplicates.find_near_copies, duplicates.find_templates_used, leaks.find_leaks, leaks.find_near_leaks, leaks.find_template_leaks) for finding in check(rows, found)]
-    return [(finding.kind, finding.severity, len(finding.rows), finding.what) for finding in [*findings, *giveaways.find_giveaways(rows)]]
+    return [(finding.kind, finding.severity, len(finding.rows), finding.what) for finding in [*findings, *giveaways.find_giveaways(rows), *meant]]
 
 
 # ---- the section -----------------------------------------------------------------------------------------------------

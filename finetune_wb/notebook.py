@@ -15,17 +15,19 @@ from .events import read_events
 from .progress import Progress
 from .run import check_name, runs_folder
 
-# %% ../nbs/80_notebook.ipynb #cd3bd592
+# %% ../nbs/80_notebook.ipynb #31896e04
+_BEFORE = {"prepare": (0.02, "data and model"), "probe": (0.05, "frozen features"), "reference": (0.05, "the model as it is"), "load": (0.05, "data and model")}
+
 def _position(folder: Path) -> tuple[float, str]:
     "Share done and what is being done, from a run's events."
     events = read_events(folder / "events.jsonl", "state", "metric", "evaluation")
     stages = [e for e in events if e["kind"] == "state" and "stage" in e]
     if not stages: return 0.0, "data"  # nothing yet to judge the time left by
-    stage, steps = stages[-1]["stage"], stages[-1].get("steps")
-    if stage == "probe": return 0.0, "frozen features"
-    if stage == "evaluate": return 0.9, "evaluate"
+    stage, steps = stages[-1]["stage"], max((e.get("steps") or 0 for e in stages), default=0)
+    if stage in _BEFORE: return _BEFORE[stage]
+    if stage == "evaluate" or not steps: return 0.9, "evaluate"
     done = max((e["step"] for e in events if e["kind"] == "metric"), default=0)
-    return 0.15 + 0.75 * done / max(steps or 1, 1), f"fine-tune, step {done} of {steps}"
+    return 0.15 + 0.75 * min(done / steps, 1), f"fine-tune, step {done} of {steps}"
 
 def _watch(folder: Path, done: threading.Event) -> None:
     "Moves a bar until `done` is set."

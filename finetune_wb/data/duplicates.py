@@ -125,7 +125,7 @@ def _members(found: Alike):
     ends = np.concatenate([[0], np.cumsum(np.bincount(found.same, minlength=len(found.template)))])
     return lambda text: order[ends[text] : ends[text + 1]]
 
-# %% ../../nbs/17_data.duplicates.ipynb #1db0906e
+# %% ../../nbs/17_data.duplicates.ipynb #07010b3f
 _SEEN = {"letters": ("near copies of a row with another label", "Is one of the two labels wrong, or does the small difference decide?"),
          "words": ("in much the same words as another", "Look at the pairs: they may be one row twice."),
          "meaning": ("close in meaning to another, as an encoder sees it", "Look at the pairs: they may be one row twice, in other words.")}
@@ -148,7 +148,8 @@ def _look(rows: Rows, found: Alike, by: str) -> list[DataFinding]:
     def seen(i):
         labels = f": {shown(rows.labels[i])} here, {shown(rows.labels[one[best[i]]])} there" if by == "letters" else ""
         return rows.ids[i], f"{score[best[i]]:.2f} like {rows.ids[one[best[i]]]}{labels}"
-    what, scored = f"{counted(len(ranked))} {'are' if len(ranked) > 1 else 'is'} {said}", "share of characters an edit keeps" if by == "letters" else "cosine"
+    said = f"are {said}" if len(ranked) > 1 else f"is {said.replace('near copies', 'a near copy')}"
+    what, scored = f"{counted(len(ranked))} {said}", "share of characters an edit keeps" if by == "letters" else "cosine"
     pairs = tuple((rows.ids[one[i]], rows.ids[other[i]]) for i in order)
     return [DataFinding("near_copies", "note", what, _named(rows, ranked), tuple(score[best[i]] for i in ranked), scored, pairs, tuple(map(seen, ranked[:SHOWN])), fix)]
 

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['KINDS', 'CURES', 'Findings', 'inspect', 'clean', 'curate', 'rows_of_run']
 
-# %% ../../nbs/19_data.gate.ipynb #6e79388d
+# %% ../../nbs/19_data.gate.ipynb #aa3bb4c1
 import inspect as signatures
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -17,8 +17,9 @@ from .findings import Change, DataFinding, Rows, rows_of
 from .kept import kept_rows
 from .ledger import Ledger, apply, load_ledger, replay
 from .load import load_data
+from .places import counted
 from .split import Dataset
-from ..errors import DataError, Problem, Problems, nearest, plain, shown
+from ..errors import DataError, Problem, Problems, nearest, plain
 from ..recipe import Recipe
 from ..run import Run
 
@@ -42,7 +43,7 @@ def _checks(kinds: Iterable[str]) -> Iterator[Callable]:
         for name, found in functions.items():
             if wanted & {*found}: yield getattr(import_module(f"finetune_wb.data.{module}"), name)
 
-# %% ../../nbs/19_data.gate.ipynb #82f11669
+# %% ../../nbs/19_data.gate.ipynb #83bdbb9e
 @dataclass(frozen=True, repr=False)
 class Findings:
     "What was found in a dataset."
@@ -62,7 +63,7 @@ class Findings:
 
     def __str__(self) -> str:
         if not self.found: return f"clean: nothing was found in {self.rows:,} rows"
-        return "\n".join([*map(str, self.found), f"{self.rows:,} rows: {self.count('error')} errors, {self.count('warning')} warnings, {self.count('note')} notes"])
+        return "\n".join([*map(str, self.found), f"{counted(self.rows)}: {', '.join(counted(self.count(severity), severity) for severity in ('error', 'warning', 'note'))}"])
 
     __repr__ = __str__
 
