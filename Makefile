@@ -7,14 +7,14 @@ EXTRAS := embedded,lab,dev$(if $(GPU),$(comma)gpu)
 BIN := .venv/bin
 STAMP := .venv/made-by-make
 ANSWERS := import sys, urllib.request as request; request.urlopen(sys.argv[1] + "/torch/", timeout=3)
-LIBRARY := '^[0-9][0-9]_.*\.ipynb$$'  # recipes/ and walkthroughs/ train for minutes: pytest runs those
+LIBRARY := '^[0-9][0-9]_.*\.ipynb$$'  # the pages in recipes/ and walkthroughs/ train for minutes: `make walkthroughs` runs those
 
 # Tests run in WORKERS processes; more threads than cores in all is slower, not faster.
 WORKERS ?= 2
 THREADS := $(shell $(PYTHON) -c "import os; print(max(1, (os.cpu_count() or 2) // $(WORKERS)))" 2>/dev/null || echo 1)
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-notebooks test-python check export clean-notebooks lint lab clean
+.PHONY: help env demo test test-notebooks test-python walkthroughs check export clean-notebooks lint lab clean
 .DELETE_ON_ERROR:
 
 help:  ## list the targets
@@ -38,11 +38,14 @@ test: env  ## notebook tests, then pytest
 	@$(MAKE) --no-print-directory test-python
 
 test-notebooks: env  ## the examples and assertions in nbs/
-	OMP_NUM_THREADS=$(THREADS) $(BIN)/nbdev-test --n-workers $(WORKERS) --file-re $(LIBRARY)
+	OMP_NUM_THREADS=$(THREADS) $(BIN)/nbdev-test --n-workers $(WORKERS) --file-re $(LIBRARY) --skip-folder-re '^([_.].*|recipes|walkthroughs|pretrain|runs)$$'
 
 test-python: env  ## tests/: edge cases, faults, end-to-end runs
 	@# Browsers, kills and clocks share these cores: what fails beside others has to pass alone, once more, or it fails.
 	OMP_NUM_THREADS=$(THREADS) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile || { echo "Once more, alone, what failed:"; OMP_NUM_THREADS=$(THREADS) $(BIN)/python -m pytest --last-failed --last-failed-no-failures none; }
+
+walkthroughs: env  ## the pages in nbs/walkthroughs and nbs/recipes from top to bottom, by papermill (PAGES="02 chat" for some)
+	OMP_NUM_THREADS=$(THREADS) $(BIN)/python .ci/run_notebooks.py --workers $(WORKERS) $(PAGES)
 
 check: env  ## what to run before a commit: export, clean, tests, lint, and no difference left
 	@$(MAKE) --no-print-directory export clean-notebooks

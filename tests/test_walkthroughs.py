@@ -1,33 +1,97 @@
-"""The walkthrough and the first page run from top to bottom, in a fresh kernel, and leave nothing ugly behind."""
+"""The exercises of the walkthroughs: a check says that nothing was answered yet, takes a right answer, and refuses wrong ones with the reason.
 
+That the pages run from top to bottom is proved by `make walkthroughs`, which CI runs after the tests.
+"""
+
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import nbformat
 import pytest
+from exercises import WALKTHROUGHS, cells_of, checked
 
-NBS = Path(__file__).parents[1] / "nbs"
-PAGES = {
-    "walkthroughs/classify.ipynb": {"max_rows": 300, "epochs": 1},
-    "recipes/chat.ipynb": {"overrides": ["data.max_rows=150", "train.max_steps=6", "evaluate.max_rows=8", "evaluate.max_new_tokens=8", "evaluate.bootstrap_samples=200"]},
-    "workbench.ipynb": {"method": "full", "max_rows": 200},
-}
+ROOT = Path(__file__).parents[1]
+RIGHT: dict[str, list[str]] = {}  # page → answers that have to pass
+WRONG: dict[str, dict[str, str]] = {}  # page → answers that have to fail, and a part of the reason
+PAGES = sorted(RIGHT)
+every_page = pytest.mark.parametrize("page", PAGES)
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_page_runs(page, tmp_path, monkeypatch):
-    import papermill
+@every_page
+def test_an_exercise_has_one_place_for_the_answer(page):
+    assert [is_answer for _, is_answer in cells_of(page)].count(True) == 1
 
-    monkeypatch.setenv("FTWB_PROGRESS", "off")
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    out, runs_dir = tmp_path / "out.ipynb", tmp_path / "runs"
-    papermill.execute_notebook(
-        NBS / page, out, parameters={**PAGES[page], "runs_dir": str(runs_dir)}, progress_bar=False, cwd=str(tmp_path),
-        store_widget_state=False, extra_arguments=["--IPKernelApp.log_level=40"],
-    )  # fmt: skip
-    notebook = nbformat.read(out, 4)
-    outputs = [o for cell in notebook.cells for o in cell.get("outputs", [])]
-    assert not [o for o in outputs if o.output_type == "error" or o.get("name") == "stderr"]
-    assert not [o for o in outputs if "application/vnd.jupyter.widget-view+json" in o.get("data", {})]
-    assert "widgets" not in notebook.metadata
-    (run,) = runs_dir.iterdir()
-    assert {"model", "report.html", "evaluation"} <= {path.name for path in run.iterdir()}
+
+@every_page
+def test_unanswered_is_neither_right_nor_wrong(page):
+    assert checked(page).startswith("Not answered yet")
+
+
+@pytest.mark.parametrize("page, answer", [(page, answer) for page in PAGES for answer in RIGHT[page]])
+def test_a_right_answer_passes(page, answer):
+    assert checked(page, answer).startswith("Right")
+
+
+@pytest.mark.parametrize("page, answer", [(page, answer) for page in PAGES for answer in WRONG[page]])
+def test_a_wrong_answer_fails_with_the_reason(page, answer):
+    with pytest.raises(AssertionError, match=WRONG[page][answer]):
+        checked(page, answer)
+
+
+# ---- the runner -------------------------------------------------------------------------------------------------------
+
+@pytest.fixture
+def runner(tmp_path, monkeypatch):
+    """`.ci/run_notebooks.py` as a module, looking at pages of a folder of its own."""
+    import importlib.util
+
+    spec = importlib.util.spec_from_file_location("run_notebooks", ROOT / ".ci" / "run_notebooks.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.setattr(module, "NBS", tmp_path)
+    (tmp_path / "walkthroughs").mkdir()
+    (tmp_path / "recipes").mkdir()
+    return module
+
+
+def page(path: Path, *sources: str) -> None:
+    kernel = {"kernelspec": {"name": "python3", "display_name": "python3", "language": "python"}}
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources], metadata=kernel), path)
+
+
+@pytest.mark.parametrize("source, reason", [
+    ("assert 1 == 1", ""),
+    ("assert 1 == 2, 'numbers disagree'", "AssertionError: numbers disagree"),
+    ("import sys\nprint('a warning', file=sys.stderr)", "writes to stderr: a warning"),
+    ("import os\nos._exit(1)", "papermill ended with|not executed to its end"),
+])
+def test_the_runner_says_what_is_wrong(runner, tmp_path, source, reason):
+    page(tmp_path / "walkthroughs" / "one.ipynb", source, "2")
+    name, seconds, problem = runner.execute("walkthroughs/one.ipynb")
+    assert seconds > 0 and (problem == "" if not reason else any(part in problem for part in reason.split("|"))), problem
+
+
+def test_a_recipe_without_a_verdict_fails(runner, tmp_path):
+    page(tmp_path / "recipes" / "job.ipynb", "1 + 1")
+    assert "ends in a verdict" in runner.execute("recipes/job.ipynb")[2]
+
+
+def test_the_runner_fails_where_one_page_does(runner, tmp_path, monkeypatch, capsys):
+    for name in ("good", "bad"): page(tmp_path / "walkthroughs" / f"{name}.ipynb", "1")
+    monkeypatch.setattr(runner, "execute", lambda name: (name, 1.0, "it broke" if "bad" in name else ""))
+    monkeypatch.setattr(sys, "argv", ["run_notebooks.py"])
+    assert runner.main() == 1
+    said = capsys.readouterr().out
+    assert "walkthroughs/bad.ipynb  FAILED: it broke" in said and "walkthroughs/good.ipynb  ok" in said and "1 failed: walkthroughs/bad.ipynb" in said
+    monkeypatch.setattr(sys, "argv", ["run_notebooks.py", "good"])
+    assert runner.main() == 0
+
+
+def test_every_page_is_found(runner):
+    listed = subprocess.run([sys.executable, "-c", "import runpy, json; m = runpy.run_path('.ci/run_notebooks.py'); print(json.dumps([m['pages']([]), list(m['SMALL'])]))"], cwd=ROOT, capture_output=True, text=True, check=True)
+    found, small = json.loads(listed.stdout)
+    expected = {path.relative_to(ROOT / "nbs").as_posix() for folder in ("walkthroughs", "recipes") for path in (ROOT / "nbs" / folder).glob("*.ipynb")} | {"workbench.ipynb"}
+    assert set(found) == expected and set(small) <= expected
+    assert WALKTHROUGHS.is_dir()
