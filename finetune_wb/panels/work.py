@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from ..errors import DataError, Problem, WorkbenchError, nearest
 
-# %% ../../nbs/70_panels.work.ipynb #9ffee0e8
+# %% ../../nbs/70_panels.work.ipynb #cd9d3268
 class _GivenUp(Exception): "Nobody waits for this work any more."
 
 class Job:
@@ -37,17 +37,20 @@ class Job:
         try: self._do(self)
         except _GivenUp: pass
         except Exception as error:
-            if not self._unwanted.is_set(): self._fail(error)
+            if self.wanted: self._fail(error)
         self.over = True
         self._told(self)
 
     def step(self, done: int, total: int) -> None:
         "Notes progress, and ends the work where it is given up."
-        if self._unwanted.is_set(): raise _GivenUp
+        if not self.wanted: raise _GivenUp
         self.done, self.total = done, total
         if time.monotonic() - self._said > 0.3:
             self._said = time.monotonic()
             self._told(self)
+
+    @property
+    def wanted(self) -> bool: return not self._unwanted.is_set()
 
     def give_up(self) -> None: self._unwanted.set()
     def wait(self, seconds: float | None = None) -> None: self._thread.join(seconds)
