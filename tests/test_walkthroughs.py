@@ -13,8 +13,34 @@ import pytest
 from exercises import WALKTHROUGHS, cells_of, checked
 
 ROOT = Path(__file__).parents[1]
-RIGHT: dict[str, list[str]] = {}  # page → answers that have to pass
-WRONG: dict[str, dict[str, str]] = {}  # page → answers that have to fail, and a part of the reason
+RIGHT = {  # page → answers that have to pass
+    "02_data.ipynb": [
+        """
+from finetune_wb.data.copies import copy_groups
+
+def leaked(train_texts, test_texts):
+    groups = copy_groups([*train_texts, *test_texts])
+    known = set(groups[: len(train_texts)])
+    return {place for place, group in enumerate(groups[len(train_texts) :]) if group in known}
+""",
+        r"""
+import re
+
+def leaked(train_texts, test_texts):
+    words = lambda text: set(re.findall(r"\w+", text.lower()))
+    train = [words(text) for text in train_texts]
+    return [place for place, text in enumerate(test_texts) if max(len(words(text) & other) / len(words(text) | other) for other in train) > 0.7]
+""",
+    ],
+}
+WRONG = {  # page → answers that have to fail, and a part of the reason
+    "02_data.ipynb": {
+        "leaked = lambda train, test: {i for i, text in enumerate(test) if text in set(train)}": "0% of the retyped rows",
+        "leaked = lambda train, test: {i for i, t in enumerate(test) if any(''.join(c for c in t.lower() if c.isalnum()) == ''.join(c for c in o.lower() if c.isalnum()) for o in train)}": "0% of the reworded rows",
+        "leaked = lambda train, test: range(len(test))": "nobody planted were accused",
+        "leaked = lambda train, test: set()": "0% of the retyped rows",
+    },
+}
 PAGES = sorted(RIGHT)
 every_page = pytest.mark.parametrize("page", PAGES)
 
