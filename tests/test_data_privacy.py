@@ -11,6 +11,7 @@ import pytest
 from privacy_rows import read_rows, scored
 
 from finetune_wb.data.findings import rows_of
+from finetune_wb.data.gate import inspect
 from finetune_wb.data.identifiers import IDENTIFIERS
 from finetune_wb.data.ledger import apply
 from finetune_wb.data.patterns import THINGS, UNSEEN, find_spans
@@ -285,3 +286,15 @@ def test_real_presidio():
     analyzer = AnalyzerEngine(nlp_engine=NoOpNlpEngine(models=[{"lang_code": "en", "model_name": "no_op"}]), supported_languages=["en"])
     spans = presidio(analyzer, entities=["EMAIL_ADDRESS", "CREDIT_CARD"], threshold=0.4)("jane@acme.com paid with 4111111111111111")
     assert {span.thing for span in spans} == {"email", "card"}
+
+
+def test_personal_data_beside_what_is_read_is_said_and_never_shown():
+    "In a further column, a class's name and a declared tool; the class as an option of the gate too."
+    token = "ghp_" + "a1B2c3D4e5" * 3 + "f6G7h8"
+    turns = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hello."}]
+    chats = pd.DataFrame([{"messages": turns, "tools": [{"type": "function", "function": {"name": "call", "description": f"Use {token}."}}], "origin": "c:1", "extra:who": "eve@example.com"},
+                          {"messages": turns, "tools": None, "origin": "c:2", "extra:who": None}])
+    held = inspect(Dataset(chats, chats[:0], chats[:0], (), "", "", (), "chats", "chat"), ("personal_data", "secret"))
+    assert [(finding.kind, finding.severity, finding.rows) for finding in held] == [("secret", "warning", ("c:1",)), ("personal_data", "note", ("c:1",))]
+    assert token not in f"{held}{held._repr_html_()}{held[0]!r}" and "eve@" not in f"{held}{held._repr_html_()}{held[1]!r}"
+    assert not inspect(Dataset(chats, chats[:0], chats[:0], (), "", "", (), "chats", "chat"), ("personal_data",), allow=["@example.com"])

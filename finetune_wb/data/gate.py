@@ -23,17 +23,17 @@ from ..errors import DataError, Problem, Problems, nearest, plain
 from ..recipe import Recipe
 from ..run import Run
 
-# %% ../../nbs/19_data.gate.ipynb #f98dc436
+# %% ../../nbs/19_data.gate.ipynb #02286186
 _CHECKS = {  # module: function → the kinds it finds
     "duplicates": {"find_copies": ("copies",), "find_near_copies": ("near_copies",), "find_templates_used": ("templates",), "find_conflicting_copies": ("conflicting_copies",)},
     "leaks": {"find_leaks": ("leak",), "find_near_leaks": ("near_leak",), "find_template_leaks": ("template_leak",), "find_group_leaks": ("group_leak",), "find_time_leaks": ("time_leak",)},
     "giveaways": {"find_giveaways": ("giveaway",)},
     "labels": {"find_label_errors": ("label_error",), "find_class_overlap": ("class_overlap",), "find_imbalance": ("imbalance",), "find_rare_classes": ("rare_class",), "find_unseen_labels": ("unseen_label",)},
-    "privacy": {"find_personal_data": ("personal_data", "secret")},
+    "privacy": {"find_personal_data": ("personal_data", "secret"), "find_personal_data_beside": ("personal_data", "secret")},
     "quality": {"find_empty": ("empty",), "find_too_long": ("too_long",), "find_languages": ("language",), "find_encoding": ("encoding",), "find_boilerplate": ("boilerplate",), "find_outliers": ("outlier",)},
     "conversations": {"find_repeated_prompts": ("repeated_prompt",), "find_role_order": ("role_order",), "find_unfinished": ("unfinished",)},
 }
-KINDS = tuple(kind for functions in _CHECKS.values() for kinds in functions.values() for kind in kinds)
+KINDS = tuple(dict.fromkeys(kind for functions in _CHECKS.values() for kinds in functions.values() for kind in kinds))
 _RANK = {"error": 0, "warning": 1, "note": 2}
 
 def _checks(kinds: Iterable[str]) -> Iterator[Callable]:
