@@ -54,7 +54,7 @@ def kernel_half(file: Path) -> None:
     before, start = peak_rss_mb(), time.perf_counter()
     panel = DataPanel(file)
     found["open"], found["opening"] = time.perf_counter() - start, Wire.sent
-    found["script"] = len((panel.view._esm + panel.view._css).encode())
+    found["script"] = len(panel.view._esm) + len(panel.view._packed)
     panel.wait()
     found["profiles"] = time.perf_counter() - start
 

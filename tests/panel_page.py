@@ -1,5 +1,6 @@
 """A panel in a real browser without Jupyter: what its widget sends, on a page of plain JavaScript whose other end is the real kernel half. Not a test file."""
 
+import base64
 import json
 import os
 from pathlib import Path
@@ -97,7 +98,7 @@ def pages(browser, no_kernel, shots, request):  # noqa: F811
         page.route("**/*", lambda route: route.fulfill(body=PAGE, content_type="text/html") if route.request.url == ADDRESS else (wrong.append(route.request.url), route.abort()))
         page.goto(ADDRESS)
         page.wait_for_function("() => Boolean(window.begin)")
-        page.evaluate("([...given]) => begin(...given)", [panel.view._esm, panel.view._css, held(panel.view), theme])
+        page.evaluate("([...given]) => begin(...given)", [panel.view._esm, base64.b64encode(panel.view._packed).decode(), held(panel.view), theme])
         made.append(kind(panel, page))
         made[-1].heard()
         return made[-1]

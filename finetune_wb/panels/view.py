@@ -5,7 +5,9 @@
 # %% auto #0
 __all__ = ['script', 'style', 'PanelView', 'MonitorView', 'PlaygroundView']
 
-# %% ../../nbs/70_panels.view.ipynb #41fd8fb4
+# %% ../../nbs/70_panels.view.ipynb #5f44115f
+import gzip
+import json
 import re
 from importlib.resources import files
 from pathlib import Path
@@ -13,7 +15,7 @@ from pathlib import Path
 import anywidget
 import traitlets
 
-# %% ../../nbs/70_panels.view.ipynb #52326ec4
+# %% ../../nbs/70_panels.view.ipynb #8dabf50a
 _STATIC = Path(str(files("finetune_wb"))) / "static"
 
 def _whole(name: str, there: set[str]) -> str:
@@ -37,8 +39,18 @@ def style(
     return "\n".join((_STATIC / name).read_text(encoding="utf-8") for name in names)
 
 class PanelView(anywidget.AnyWidget):
-    "What every panel's widget has: a door for threads, messages on the main thread, an end."
+    "What every panel's widget has: files that travel packed, a door for threads, messages on the main thread, an end."
     error = traitlets.Unicode("").tag(sync=True)
+    _packed = traitlets.Bytes().tag(sync=True)  # gzip of {name, script, style}
+
+    def __init_subclass__(cls, **options):
+        if isinstance(cls.__dict__.get("_esm"), str):  # anywidget makes a class of each instance, with a trait by this name
+            parts = {"name": cls.__name__, "script": str(cls._esm), "style": str(cls.__dict__.get("_css", ""))}
+            cls._parts, cls._esm, cls._css = gzip.compress(json.dumps(parts, ensure_ascii=False).encode(), mtime=0), script("unpack.js"), ""
+        super().__init_subclass__(**options)
+
+    @traitlets.default("_packed")
+    def _own_parts(self) -> bytes: return getattr(self, "_parts", b"")
 
     def __init__(self, **traits):
         super().__init__(**traits)

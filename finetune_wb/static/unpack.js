@@ -1,0 +1,19 @@
+// What a panel's widget sends at first: the script and the stylesheet come packed (gzip) in its trait `_packed`, a third of their size, and are unpacked here, by the browser itself.
+
+async function unpack(model) {
+  const text = await new Response(new Blob([model.get("_packed")]).stream().pipeThrough(new DecompressionStream("gzip"))).text(), { name, script, style } = JSON.parse(text);
+  const address = URL.createObjectURL(new Blob([script, `\n//# sourceURL=finetune_wb/${name}\n`], { type: "text/javascript" }));
+  try { return { widget: (await import(address)).default, style }; } finally { URL.revokeObjectURL(address); }
+}
+
+let panel;  // each widget has this module for itself, and its views share it
+
+async function render({ model, el }) {
+  panel ??= unpack(model);
+  const { widget, style } = await panel, sheet = Object.assign(document.createElement("style"), { textContent: style });
+  el.append(sheet);
+  const end = widget.render({ model, el });
+  return () => { end(); sheet.remove(); };
+}
+
+export default { render };
