@@ -249,7 +249,7 @@ def _same_meaning(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     pairs, where = np.unique(np.concatenate(found)[:, :2].astype(np.int64), axis=0, return_index=True)
     return pairs, np.concatenate(found)[where, 2].astype(np.float32)
 
-# %% ../../nbs/12_data.alike.ipynb #759e82c8
+# %% ../../nbs/12_data.alike.ipynb #0a426f4f
 @dataclass(frozen=True, eq=False)
 class Alike:
     "Which texts of a dataset are the same, nearly the same, or fillings of one template."
@@ -269,6 +269,7 @@ class Alike:
         agreed[self.same[numbers != agreed[self.same]]] = -1
         return agreed
 
+# %% ../../nbs/12_data.alike.ipynb #f855f625
 def _parted(fillings: list[str], template: np.ndarray, pairs: np.ndarray) -> np.ndarray:
     "Which pairs are two fillings of one template that differ by more than a typo, (pairs,) bool."
     from rapidfuzz.distance import Levenshtein
@@ -284,6 +285,7 @@ def _joined(pairs: np.ndarray, near: np.ndarray, scores: np.ndarray, more: np.nd
     by = np.concatenate([np.where(near, "letters", "words"), np.full(new.sum(), "meaning")])
     return np.concatenate([pairs, more[new]]), by, np.concatenate([scores, closeness[new]])
 
+# %% ../../nbs/12_data.alike.ipynb #c3c9e6a2
 def same_texts(
     texts: Sequence[str],  # one of each row
 ) -> tuple[np.ndarray, list[str]]:  # (rows,) number of each row's text, from 0 in order; the `text_key` of each number

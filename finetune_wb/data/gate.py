@@ -73,7 +73,7 @@ class Findings:
         rows = "".join(f"<tr>{cell(f.severity)}{cell(f.kind)}{cell(f'{f.count:,}')}{cell(f.what)}{cell(f.fix)}{cell(', '.join(f.cures))}</tr>" for f in self.found)
         return f"<table><tr>{''.join(f'<th>{name}</th>' for name in ('', 'kind', 'rows', 'what', 'way out', 'cures'))}</tr>{rows}</table>"
 
-# %% ../../nbs/19_data.gate.ipynb #3e323012
+# %% ../../nbs/19_data.gate.ipynb #485d45dd
 def _alike(rows: Rows, vectors):
     from finetune_wb.data.alike import alike
     return alike(rows.texts, vectors)
@@ -93,6 +93,7 @@ def _masked(found: list[DataFinding]) -> list[DataFinding]:
     safe = iter([replaced(text, spans[i], lambda thing, _: placeholder(thing)) if i in spans else text for i, text in enumerate(texts)])
     return [replace(f, what=next(safe), evidence=tuple((row, next(safe)) for row, _ in f.evidence)) for f in found]
 
+# %% ../../nbs/19_data.gate.ipynb #87c74e20
 def inspect(
     dataset: Dataset,
     kinds: Iterable[str] = KINDS,  # what is looked for
@@ -120,7 +121,7 @@ def inspect(
         found += [finding for finding in check(rows, **{name: value for name, value in known.items() if name in wanted and value is not None}) if finding.kind in kinds]
     return Findings(tuple(sorted(_masked(found), key=lambda f: (_RANK[f.severity], -f.count))), len(rows), time.perf_counter() - began)
 
-# %% ../../nbs/19_data.gate.ipynb #3bfab83e
+# %% ../../nbs/19_data.gate.ipynb #feae0e74
 def _first_of_all(findings: Iterable[DataFinding], cures: Mapping[str, str | None]) -> tuple[dict[str, list[Change]], set[str]]:
     "Kind → changes that don't meet, and the kinds that have to wait."
     chosen = [(f.kind, f.cures[name]) for f in findings if f.kind in cures and (name := cures[f.kind] or next(iter(f.cures), None)) in f.cures]
@@ -149,6 +150,7 @@ def _check_classes(before: Dataset, after: Dataset, cures: Mapping[str, str | No
 
 def _ledger(dataset: Dataset) -> Ledger: return Ledger((), dataset.source, dataset.fingerprint, dataset.split_fingerprint) if dataset.ledger is None else dataset.ledger
 
+# %% ../../nbs/19_data.gate.ipynb #de0b5671
 def clean(
     dataset: Dataset,
     cures: Iterable[DataFinding] | Mapping[str, str],  # findings, each cured as it does by default; or a policy: kind → cure

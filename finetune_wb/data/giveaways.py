@@ -50,7 +50,7 @@ def _bits(values: np.ndarray, labels: np.ndarray) -> float:
     def entropy(counts): return float(-(counts / counts.sum() * np.log2(counts / counts.sum())).sum())
     return entropy(np.unique(values, return_counts=True)[1]) + entropy(np.unique(labels, return_counts=True)[1]) - entropy(_pairs(values, labels)[2])
 
-# %% ../../nbs/17_data.giveaways.ipynb #4c1e6c82
+# %% ../../nbs/17_data.giveaways.ipynb #6e5322c6
 _LEAST, _BEST = 20, 20  # rows that a feature must be in; words that are measured out of fold
 _NEARLY, _HALF = 0.9, 0.5  # of the way from the most frequent class to no error: an error from here; a warning from here
 _AROUND = ".,;:!?…\"'“”‘’()"
@@ -76,6 +76,7 @@ def _presence(tokens: Sequence[list[str]]):
     kept = often[numbers]
     return words[often], csr_matrix((np.ones(int(kept.sum()), np.float32), (row[kept], place[numbers[kept]])), shape=(len(tokens), int(often.sum())))
 
+# %% ../../nbs/17_data.giveaways.ipynb #9db38a01
 def _telling(presence, labels: np.ndarray) -> list[tuple[int, float]]:
     "The words that tell most alone: (word, gain), best first."
     from scipy.sparse import csr_matrix
@@ -106,7 +107,7 @@ def _tags(presence, labels: np.ndarray) -> dict[int, int]:
         if (label, word) in confirmed: tags[label] = max(tags.get(label, (0.0, -1)), (share, word))
     return {label: word for label, (_, word) in tags.items()}
 
-# %% ../../nbs/17_data.giveaways.ipynb #a8df1d61
+# %% ../../nbs/17_data.giveaways.ipynb #e20e9b7e
 def _hidden(text: str) -> str:
     "`text` without what may be somebody's: addresses and long numbers."
     return " ".join("█" if "@" in word or re.search(r"\d{4}", word) else word for word in text.split())
@@ -124,6 +125,7 @@ def _removed(rows: Rows, places: Sequence[int], words: set[str]) -> dict[str, tu
 
 def _severity(gain: float) -> str: return "error" if gain >= _NEARLY else "warning"
 
+# %% ../../nbs/17_data.giveaways.ipynb #166079f6
 def _word_findings(rows: Rows, used: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> list[DataFinding]:
     "Words that tell the label alone; classes that one word tells."
     words, presence = _presence([_tokens(rows.texts[i]) for i in used.tolist()])

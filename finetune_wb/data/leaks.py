@@ -17,7 +17,7 @@ from .split import SPLITS
 from .times import read_times
 from ..errors import DataError, Problem, nearest, shown
 
-# %% ../../nbs/17_data.leaks.ipynb #8cc78dfa
+# %% ../../nbs/17_data.leaks.ipynb #f329b717
 _DROP = "Drop them from the earlier split; the later one stays what it was."
 
 def _seen_later(codes: np.ndarray, splits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -39,6 +39,7 @@ def _grouped(rows: Rows, places: np.ndarray, later: np.ndarray) -> tuple[tuple[s
     for place, other in zip(places.tolist(), later.tolist()): groups.setdefault(other, [rows.ids[other]]).append(rows.ids[place])
     return tuple(map(tuple, groups.values()))
 
+# %% ../../nbs/17_data.leaks.ipynb #c9141e68
 def _leak(rows: Rows, kind: str, severity: str, what: str, places: np.ndarray, later: np.ndarray, scores: np.ndarray | None = None, scored: str = "",
           seen: str = "{other}", fix: str = _DROP, cure: bool = True) -> DataFinding:
     "A finding about `places`, each of which gives away something of the row at `later`."
@@ -49,6 +50,7 @@ def _leak(rows: Rows, kind: str, severity: str, what: str, places: np.ndarray, l
     named, groups = tuple(rows.ids[i] for i in places.tolist()), _grouped(rows, places, later)
     return DataFinding(kind, severity, what, named, () if scores is None else tuple(known), scored, groups, said, fix, drops(rows, places) if cure else {})
 
+# %% ../../nbs/17_data.leaks.ipynb #50f5d2aa
 def find_leaks(
     rows: Rows,
     found: Alike | None = None,  # of `alike(rows.texts)`; None looks now

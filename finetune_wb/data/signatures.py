@@ -107,7 +107,7 @@ def share_named(
     words = _WORD.findall(summary.lower().partition(" ")[2])
     return sum(word[: max(4, len(word) - 3)] in held for word in words) / max(1, len(words))
 
-# %% ../../nbs/13_data.signatures.ipynb #a3a07f0b
+# %% ../../nbs/13_data.signatures.ipynb #726cf7cb
 PACKAGES = {  # label → import name; the further ones are what the requirements of this package require
     **LIBRARIES, "accelerate": "accelerate", "datasets": "datasets", "fonttools": "fontTools", "huggingface-hub": "huggingface_hub", "jinja2": "jinja2", "networkx": "networkx",
     "nltk": "nltk", "peft": "peft", "pillow": "PIL", "pydantic": "pydantic", "rich": "rich", "sympy": "sympy",
@@ -126,6 +126,7 @@ def _of_package(label: str) -> Iterator[tuple[str, str, str]]:
     for name, path in islice(_files(folder, label), _FILES) if folder else ():
         yield from filter(None, map(_asked, documented_objects(path, f"{label}:{name}")))
 
+# %% ../../nbs/13_data.signatures.ipynb #4198f2af
 def _kept(rows: list[tuple[str, str, str]]) -> list[tuple[str, tuple[str, str, str]]]:
     "Split and row of what is asked: sentences that come again under unlike prompts, and of the others those that their signature names."
     rows = list({copy_key(row[0], digits=True): row for row in reversed(rows)}.values())[::-1]  # of each prompt the first
@@ -152,6 +153,7 @@ def _apart(rows: list[tuple[str, tuple[str, str, str]]]) -> Iterator[tuple[str, 
     known = {copy_key(answer) for keep, (split, (_, answer, _)) in zip(kept, rows) if keep and split == "train"}
     return ((split, *row) for keep, (split, row) in zip(kept, rows) if keep and (copy_key(row[1]) in known or split_of(row[1]) == split))
 
+# %% ../../nbs/13_data.signatures.ipynb #66198ae6
 @cache
 def _all_rows() -> tuple:
     "Split, prompt, completion and origin of every row; read once in a process."
