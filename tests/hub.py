@@ -233,13 +233,12 @@ class Hub:
 
 def point_at(monkeypatch, url: str, home: Path, token: str | None = None) -> None:
     """Points this process's huggingface_hub at `url`, also one that nobody listens on."""
-    import huggingface_hub
-    from huggingface_hub import constants
+    from huggingface_hub import constants, hf_api
 
     changes = {"ENDPOINT": url, "HUGGINGFACE_CO_URL_TEMPLATE": url + "/{repo_id}/resolve/{revision}/{filename}", "HF_HUB_OFFLINE": False, "HF_HUB_DISABLE_XET": True, "HF_HUB_CACHE": str(home / "hub"),
                "HF_HOME": str(home), "HF_TOKEN_PATH": str(home / "token"), "HF_STORED_TOKENS_PATH": str(home / "stored_tokens"), "HF_HUB_DISABLE_TELEMETRY": True}
     for name, value in changes.items(): monkeypatch.setattr(constants, name, value)
-    monkeypatch.setattr(huggingface_hub.hf_api.api, "endpoint", url)
+    monkeypatch.setattr(hf_api.api, "endpoint", url)
     for name in [k for k in os.environ if "PROXY" in k.upper()]: monkeypatch.delenv(name)
     for name in ("NO_PROXY", "no_proxy"): monkeypatch.setenv(name, "127.0.0.1,localhost")
     for name in ("HUGGING_FACE_HUB_TOKEN", "HF_TOKEN"): monkeypatch.delenv(name, raising=False)

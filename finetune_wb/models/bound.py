@@ -13,19 +13,22 @@ from pathlib import Path
 from ..errors import ModelError, Problem, nearest
 from ..method import METHODS
 
-# %% ../../nbs/26_models.bound.ipynb #1ff9f120
+# %% ../../nbs/26_models.bound.ipynb #553121b8
 PROCESS = 600_000_000  # bytes that Python and its libraries hold on a CPU, before a model is loaded and around it
-_SHAPE = 16  # width over layers of a deep and narrow stack
+_LARGE = 78_000  # layers × width of the narrowest models of one to two billion
 _VOCABULARY = 2 * 152_064  # rows of token tables that are not held in 4 bits: a large vocabulary, in and out
+
+def _stack(parameters: float) -> float:
+    "Layers × width, at most."
+    return min(0.0757 * parameters ** (2 / 3), max(_LARGE, 0.0525 * parameters ** (2 / 3)))
 
 def _states(parameters: float, method: str) -> float:
     "Bytes of weights, gradients and moments."
-    narrow = (parameters * _SHAPE / 12) ** (1 / 3)  # width
-    moving = parameters * min(1.0, 24 / narrow)  # of an adapter
+    moving = parameters * min(1.0, 24 / (parameters * 16 / 12) ** (1 / 3)) if parameters else 0.0  # of an adapter
     if method in ("full", "last_layers"): return 16 * parameters
-    if method == "probe": return 4 * parameters
+    if method == "probe": return 6 * parameters
     if method == "qlora": return 0.6 * parameters + 4 * min(parameters, _VOCABULARY * (parameters * 128 / 12) ** (1 / 3)) + 16 * moving
-    return 4 * parameters + 16 * moving
+    return 6 * parameters + 16 * moving
 
 def needed(
     parameters: float,
@@ -35,8 +38,9 @@ def needed(
     place: str = "cpu",  # or cuda
 ) -> int:  # bytes
     "More than a training step would take."
-    stack = parameters ** (2 / 3) / (12 ** (2 / 3) * _SHAPE ** (1 / 3))  # layers × width
-    kept = rows * length * (80 + 0.4 * length) * stack / (8 if method == "probe" else 1)
+    stack, token = _stack(parameters), 80 + 0.4 * length  # bytes a token, for each of layers × width
+    if place == "cuda" and stack > _LARGE: stack = (stack + _LARGE) / 2
+    kept = rows * length * token * stack / (8 if method == "probe" else 1)
     return int(1.0625 * (_states(parameters, method) + kept) + (PROCESS if place == "cpu" else 200_000_000))
 
 def most_parameters(

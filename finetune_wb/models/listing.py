@@ -187,7 +187,7 @@ def cached_models(
     except OSError: return []
     return [_read_cached(repository) for repository in found]
 
-# %% ../../nbs/26_models.listing.ipynb #baf176d7
+# %% ../../nbs/26_models.listing.ipynb #8e38cbf2
 def _model_folders(folder: Path) -> Iterable[Path]:
     "Folders with a configuration, `folder` itself or below it."
     for pattern in ("", "*/", "*/*/"):
@@ -202,7 +202,7 @@ def folder_models(
     lines, notes = [], []
     for folder in folders:
         path = Path(folder).expanduser()
-        if not path.is_dir(): notes.append(f"there is no folder {folder}")
+        if not path.is_dir(): notes.append(f"There is no folder {folder}")
         lines += [_read_folder(place, str(place), "folder") for place in _model_folders(path)]
     return lines, notes
 
