@@ -12,11 +12,11 @@ from lab import browser, shots  # noqa: F401
 PAGE = (Path(__file__).parent / "js" / "panel.html").read_text(encoding="utf-8")
 ADDRESS = "http://localhost/panel"  # answered by the test itself: every request that leaves the page is one too many
 FRAMES = "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
-OVERFLOW = """() => { const root = document.querySelector('.ftwb'), { right } = root.getBoundingClientRect();
-    return root.scrollWidth <= root.clientWidth ? [] : [...root.querySelectorAll('*')].filter(one => one.getBoundingClientRect().right > right).map(one => one.outerHTML.slice(0, 200)) }"""
+OVERFLOW = """() => { const root = document.querySelector('.ftwb'), { right } = root.getBoundingClientRect(), held = one => one !== root && (getComputedStyle(one).overflowX !== 'visible' || held(one.parentElement));
+    return [...root.querySelectorAll('*')].filter(one => one.checkVisibility() && one.getBoundingClientRect().right > right + 1 && !held(one) && !one.closest('.ftwb-unseen')).map(one => one.outerHTML.slice(0, 200)) }"""
 NAMELESS = """() => [...document.querySelectorAll('.ftwb :is(button, input, select, [role=listbox], [tabindex="0"])')].filter(one => one.checkVisibility())
     .filter(one => !(one.ariaLabel || one.textContent || one.labels?.[0]?.textContent)?.trim()).map(one => one.outerHTML)"""
-FOCUSED = """() => { const one = document.activeElement; return one.closest('.ftwb') ? [one.ariaLabel || one.labels?.[0]?.innerText || one.textContent || '', one.hasAttribute('data-lm-suppress-shortcuts')] : null }"""
+FOCUSED = """() => { const one = document.activeElement; return one.closest('.ftwb') ? [one.ariaLabel || one.tagName === 'TR' && 'a row' || one.role === 'option' && 'an option' || one.labels?.[0]?.innerText || one.textContent || '', one.hasAttribute('data-lm-suppress-shortcuts')] : null }"""
 CONTRAST = """selector => { const parts = text => { const found = text.match(/[\\d.]+/g).map(Number); return text.startsWith('color(') ? found.map((v, i) => i < 3 ? v * 255 : v) : found };
     const over = ([r, g, b, a = 1], under) => [r, g, b].map((v, i) => v * a + under[i] * (1 - a)), behind = one => one ? over(parts(getComputedStyle(one).backgroundColor), behind(one.parentElement)) : [255, 255, 255];
     const light = rgb => { const [r, g, b] = rgb.map(v => { v /= 255; return v <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4 }); return .2126 * r + .7152 * g + .0722 * b };

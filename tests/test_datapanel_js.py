@@ -1,17 +1,12 @@
 """The data panel's page in a real browser, with its real kernel half at the other end of a model of plain JavaScript."""
 
-import functools
-import http.server
 import json
-import os
-import threading
-from pathlib import Path
 
-import comm
 import numpy as np
 import pandas as pd
 import pytest
-from lab import CHROMIUM, CI, ISOLATED, QUIET, shots  # noqa: F401
+from panel_page import FRAMES, browser, no_kernel, pages, shots  # noqa: F401
+from panel_page import Shown as Page
 
 from finetune_wb.data.findings import Change, DataFinding
 from finetune_wb.data.load import load_data
@@ -20,59 +15,11 @@ from finetune_wb.panels.data import DataPanel
 from finetune_wb.recipe import DataSpec
 
 pytest.importorskip("anywidget")
-ROOT = Path(__file__).parents[1]
 HOSTILE = "<img src=x onerror=window.hacked=1><script>window.hacked=1</script>\x1b[31m\u202eevil\u202c\u200b [/b] $x$ =1+1"
-FRAMES = "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
-TRAITS = ("state", "page", "row", "cure", "profile", "map", "error")
 CLASSES = {"card": "my card is {} lost in {}", "rate": "what is the {} rate of the {} dollar", "cash": "the {} machine in {} kept my money", "pin": "change the {} pin of {}"}
 
 
-class _Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *args): pass
-
-
-@pytest.fixture(scope="module")
-def site():
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Quiet, directory=ROOT)) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/tests/js/datapanel.html"
-        server.shutdown()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if CHROMIUM is None and not CI: pytest.skip("no chromium on this machine")
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as started:
-        chromium = started.chromium.launch(executable_path=CHROMIUM, args=[*QUIET, ISOLATED])
-        yield chromium
-        chromium.close()
-
-
-class Shown:
-    """A panel and its page; `heard` carries messages and answers between them."""
-
-    def __init__(self, panel, page):
-        self.panel, self.page = panel, page
-        self.panel.view.send = lambda content, buffers=None: self.page.evaluate("content => model.tell('msg:custom', content)", content)
-
-    def traits(self) -> dict:
-        return json.loads(json.dumps({name: getattr(self.panel.view, name) for name in TRAITS}, allow_nan=False))
-
-    def heard(self, wait: bool = True) -> list[str]:
-        """The kernel answers what was asked; the names of it."""
-        messages = self.page.evaluate("model.sent.splice(0)")
-        for message in messages: self.panel._take(None, message, [])
-        if wait: self.panel.wait()
-        self.page.evaluate("traits => model.take(traits)", self.traits())
-        self.page.evaluate(FRAMES)
-        return [message["type"] for message in messages]
-
-    def click(self, selector: str, wait: bool = True) -> list[str]:
-        self.find(selector).first.click()
-        return self.heard(wait)
-
-    def find(self, selector: str): return self.page.locator(f".ftwb-dp {selector}")
+class Shown(Page):
     def places(self) -> list[int]: return [int(place) for place in self.find("tbody tr").evaluate_all("rows => rows.map(row => row.dataset.place)")]
     def texts(self) -> list[str]: return self.find("tbody td[data-main=true]").all_inner_texts()
     def found(self) -> str: return self.find(".ftwb-pager .ftwb-value").inner_text()
@@ -80,31 +27,14 @@ class Shown:
 
 
 @pytest.fixture
-def shown(browser, site, monkeypatch, request, shots):  # noqa: F811
-    """`shown(data, findings)` → a `Shown`; afterwards the console was quiet and no request left the machine."""
-    monkeypatch.setattr(comm, "create_comm", comm.DummyComm)
+def shown(pages, monkeypatch):  # noqa: F811
+    """`shown(data, findings)` → a `Shown`."""
     monkeypatch.setattr(module, "_where", lambda live: "widget")
-    made, wrong = [], []
 
     def make(data, findings=None, width: int = 1200, theme: str = "light", height: int = 1100, **options) -> Shown:
-        panel = DataPanel(data, findings, **options).wait()
-        page = browser.new_page(viewport={"width": width, "height": height})
-        page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.on("console", lambda said: said.type == "error" and "Failed to load resource" not in said.text and wrong.append(said.text))
-        page.on("request", lambda asked: asked.url.startswith(site.split("/tests")[0]) or wrong.append(asked.url))
-        page.goto(site)
-        page.wait_for_function("() => Boolean(window.begin)")
-        made.append(Shown(panel, page))
-        page.evaluate("([traits, theme]) => begin(traits, theme)", [made[-1].traits(), theme])
-        made[-1].heard()
-        return made[-1]
+        return pages(DataPanel(data, findings, **options).wait(), width, theme, height, Shown)
 
-    yield make
-    for number, one in enumerate(made):
-        if "FTWB_SHOTS" in os.environ: one.page.screenshot(path=shots / f"data-{request.node.name.removeprefix('test_')}-{number}.png", full_page=True)
-        one.page.close()
-        one.panel.close()
-    assert not wrong, wrong
+    return make
 
 
 def frame(number: int = 200) -> pd.DataFrame:
@@ -288,7 +218,7 @@ def test_hostile_text_is_drawn_as_text(shown):
     one.find(".ftwb-tab:has-text('Findings')").click()
     one.click("[data-rows]")
     one.click("[data-apply]")
-    assert one.page.evaluate("[window.hacked, document.querySelectorAll('.ftwb-dp :is(img, script)').length]") == [None, 0]
+    assert not one.hacked()
     drawn = one.page.evaluate("document.querySelector('.ftwb-dp').innerText")
     assert drawn.count("<script>") > 10 and not {"\x1b", "\u202e", "\u200b"} & {*drawn} and all(escape in drawn for escape in ("\\x1b", "\\u202e", "\\u200b"))
 
@@ -359,12 +289,8 @@ def test_it_stands_on_wide_and_narrow_pages(shown, theme, width):
     for name in ("Findings", "Columns", "Map", "Changes"):
         if one.find(f".ftwb-tab:has-text('{name}')").get_attribute("aria-selected") == "false": one.find(f".ftwb-tab:has-text('{name}')").click()
         one.heard()
-        wide = one.page.evaluate("""() => { const root = document.querySelector('.ftwb-dp'), right = root.getBoundingClientRect().right; const out = [...root.querySelectorAll('*')].filter(one => one.checkVisibility() && !one.closest('.ftwb-rows') && !one.closest('.ftwb-unseen') && one.getBoundingClientRect().right > right + 1);
-            return [root.scrollWidth - root.clientWidth, out.map(one => one.outerHTML.slice(0, 160))] }""")
-        assert wide[0] <= 0 and wide[1] == []
-    contrast = one.page.evaluate("""() => { const lum = text => { const [r, g, b] = text.match(/[\\d.]+/g).slice(0, 3).map(v => { v /= text.startsWith('color(') ? 1 : 255; return v <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4 }); return .2126 * r + .7152 * g + .0722 * b };
-        const paper = one => { for (let at = one; at; at = at.parentElement) { const c = getComputedStyle(at).backgroundColor; if (!/, 0\\)|transparent/.test(c) && !c.startsWith('rgba')) return c } return 'rgb(255,255,255)' };
-        return [...document.querySelectorAll('.ftwb-dp :is(td, th, del, ins, mark, .ftwb-soft, .ftwb-badge, .ftwb-tab, .ftwb-button, dt, dd)')].filter(one => one.checkVisibility() && one.textContent && !one.disabled && !one.closest('[data-state=dropped]')).map(one => { const [a, b] = [lum(getComputedStyle(one).color), lum(paper(one))].sort((x, y) => y - x); return [(a + .05) / (b + .05), one.outerHTML.slice(0, 120)] }) }""")
+        assert one.overflow() == []
+    contrast = one.contrast(".ftwb-dp :is(td, th, del, ins, mark, .ftwb-soft, .ftwb-badge, .ftwb-tab, .ftwb-button:not(:disabled), dt, dd):not([data-state=dropped] *)")
     assert len(contrast) > 60 and not [one for one in contrast if one[0] < 4.5]
 
 
@@ -373,16 +299,9 @@ def test_everything_has_a_name_and_the_keyboard_reaches_it(shown):
     one = shown(data, findings_of(data))
     one.click("[data-rows=near_copies]")
     one.click("tbody tr")
-    nameless = one.page.evaluate("""() => [...document.querySelectorAll('.ftwb-dp :is(button, input, select, textarea, [role=group], [role=grid])')].filter(one => one.checkVisibility())
-        .filter(one => !(one.ariaLabel || one.textContent || one.labels?.[0]?.textContent)?.trim()).map(one => one.outerHTML)""")
-    assert nameless == []
-    reached = set()
+    assert one.nameless() == []
     one.page.evaluate("document.activeElement.blur()")
-    for _ in range(70):
-        one.page.keyboard.press("Tab")
-        name = one.page.evaluate("(document.activeElement.closest('.ftwb-dp') && (document.activeElement.ariaLabel || document.activeElement.labels?.[0]?.innerText || document.activeElement.tagName === 'TR' && 'a row' || document.activeElement.textContent)) || ''")
-        reached.add(name.split("\n")[0])
-        assert not name or one.page.evaluate("document.activeElement.hasAttribute('data-lm-suppress-shortcuts')"), f"JupyterLab takes the keys from {name}"
+    reached = one.tabbed(70)
     assert reached >= {"Findings 4", "Search", "a row", "Save as csv", "Drop row", "Close the row", "Label"} and any(name.startswith("Apply: drop") for name in reached)
 
 

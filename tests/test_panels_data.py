@@ -6,11 +6,11 @@ import threading
 import time
 from pathlib import Path
 
-import comm
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from panel_wire import says, wired  # noqa: F401
 
 from finetune_wb.data.findings import Change, DataFinding
 from finetune_wb.data.gate import clean, curate
@@ -32,22 +32,6 @@ HOSTILE = "<img src=x onerror=alert(1)><script>alert(1)</script>\x1b[31m\u202eev
 NAMES = ("card", "rate", "cash", "pin")
 
 
-class Wire(comm.DummyComm):
-    """A comm whose other end writes down what came, as JSON would carry it."""
-
-    def __init__(self, *args, **kwargs):
-        self.traits, self.messages, self.closed_now, self.sent, self._reply_subshell_for = {}, [], False, 0, None
-        super().__init__(*args, **kwargs)
-
-    def publish_msg(self, msg_type, data=None, metadata=None, buffers=None, **keys):
-        text = json.dumps(data or {}, allow_nan=False, ensure_ascii=False).encode()
-        self.sent += len(text)
-        data = json.loads(text)
-        if msg_type != "comm_close": self.traits |= data.get("state", {})
-        if data.get("method") == "custom": self.messages.append(data["content"])
-        self.closed_now |= msg_type == "comm_close"
-
-
 def frame(number: int = 120) -> pd.DataFrame:
     return pd.DataFrame({"text": [f"what of the {NAMES[i % 4]} number{i} in town{i * 7 % 50}" for i in range(number)], "label": [NAMES[i % 4] for i in range(number)]})
 
@@ -56,29 +40,15 @@ def dataset(number: int = 120): return load_data(DataSpec(), frame(number))
 
 
 @pytest.fixture
-def panel_of(monkeypatch):
-    """`panel_of(data)` → a live panel with a `Wire` for a browser; closed after the test, with no thread left."""
-    monkeypatch.setattr(comm, "create_comm", Wire)
+def panel_of(monkeypatch, wired):  # noqa: F811
+    """`panel_of(data)` → a live panel."""
     monkeypatch.setattr(module, "_where", lambda live: "widget")
-    made, before = [], {*threading.enumerate()}
 
     def make(*arguments, wait=True, **options):
-        made.append(DataPanel(*arguments, **options))
-        return made[-1].wait() if wait else made[-1]
+        panel = wired(DataPanel(*arguments, **options))
+        return panel.wait() if wait else panel
 
-    yield make
-    for panel in made:
-        panel.close()
-        panel.wait()
-    for thread in [thread for thread in threading.enumerate() if thread not in before and thread.name.startswith("panel: ")]:
-        thread.join(60)
-        assert not thread.is_alive()
-
-
-def says(panel, kind: str, *values, asked: int = 1, **fields) -> dict:
-    """A message of the browser; the traits it holds afterwards."""
-    panel._take(None, {"type": kind, "asked": asked, "values": list(values), "fields": fields}, [])
-    return panel.view.comm.traits
+    return make
 
 
 def places(traits: dict) -> list[int]: return [row["place"] for row in traits["page"]["rows"]]
@@ -389,6 +359,23 @@ def test_what_patterns_can_tell_is_covered_before_anything_was_checked(panel_of,
     assert "bob.stone@example.com" in json.dumps(panel.view.comm.messages)
 
 
+@pytest.mark.parametrize("before", range(225, 242, 4))
+@pytest.mark.parametrize("query", ["", "find me"])
+def test_an_address_at_the_edge_of_what_is_shown_is_covered_whole(before, query, panel_of, tmp_path):
+    "Wherever a long text is cut, at its head or around what was searched for."
+    rows = frame(12)
+    front = "x " * 400 + "find me " if query else ""
+    address = "ann.miller-of-the-long-name@example.org"
+    cut = before - 60 if query else before  # what is searched for stands 60 characters into the stretch
+    rows.loc[0, "text"] = front + ("word " * 60)[:cut] + f" {address} " + "tail " * 200
+    rows.loc[1, "text"] = "y " * 300 + f"{address} {'z ' * 20} find me" + " tail" * 100
+    rows.to_csv(tmp_path / "rows.csv", index=False)
+    panel = panel_of(str(tmp_path / "rows.csv"))
+    says(panel, "show", query=query)
+    told = json.dumps(panel.view.comm.traits, ensure_ascii=False)
+    assert not any(part in told for part in ("ann.", "miller", "name@", "@example", "ple.org")) and (not query or "find me" in told)
+
+
 def test_a_page_turned_is_all_that_travels(panel_of):
     panel = panel_of(dataset(), two_findings(dataset()))
     says(panel, "show")
@@ -511,6 +498,22 @@ def test_without_a_front_end_there_is_text_and_a_table(monkeypatch, capsys):
     assert not {"\x1b", "\u202e", "\u200b"} & {*text, *table}
 
 
+def test_papermill_leaves_text_and_a_table_and_no_widget(tmp_path):
+    import nbformat
+    import papermill
+
+    frame(30).to_csv(tmp_path / "rows.csv", index=False)
+    cells = [f"from finetune_wb import DataPanel\npanel = DataPanel({str(tmp_path / 'rows.csv')!r})\nprint(panel.where)\npanel", "panel.wait()\npanel.close()"]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(text) for text in cells], metadata={"kernelspec": {"name": "python3", "display_name": "python3", "language": "python"}})
+    nbformat.write(notebook, tmp_path / "in.ipynb")
+    papermill.execute_notebook(tmp_path / "in.ipynb", tmp_path / "out.ipynb", progress_bar=False)
+    done = nbformat.read(tmp_path / "out.ipynb", 4)
+    outputs = [output for output in done.cells[0].outputs if output.get("name") != "stderr"]
+    kinds = [kind for output in outputs for kind in output.get("data", {})]
+    assert outputs[0]["text"] == "picture\n" and "text/html" in kinds and "text/plain" in kinds and not any("widget" in kind for kind in kinds) and "widgets" not in done.metadata
+    assert (tmp_path / "out.ipynb").stat().st_size < 50_000
+
+
 def test_what_can_be_given_and_what_cannot(tmp_path):
     rows = frame(40)
     rows.to_csv(tmp_path / "rows.csv", index=False)
@@ -527,6 +530,6 @@ def test_the_script_asks_only_for_what_there_is():
     import re
     asked = {*re.findall(r'panel\.ask\("(\w+)"', script)} | {"show"}
     assert asked <= {*DataPanel.asked_for} and all(callable(getattr(DataPanel, name)) for name in DataPanel.asked_for)
-    read = {*re.findall(r'model\.get\("(\w+)"\)', script), *re.search(r"const names = \[(.*?)\]", script)[1].replace('"', "").split(", ")}
+    read = {*re.findall(r'model\.get\("(\w+)"\)', script), *re.search(r"live\(view, \[(.*?)\]", script)[1].replace('"', "").split(", ")}
     assert read <= {*DataView.class_trait_names()} and "http://" not in script and "https://" not in script
     assert dataset_table(dataset(20)).column_names[0] == "split"

@@ -6,10 +6,10 @@ import threading
 import time
 from pathlib import Path
 
-import comm
 import numpy as np
 import pytest
 from causal_models import causal_model  # noqa: F401
+from panel_wire import says, wired  # noqa: F401
 
 from finetune_wb.data.load import load_data
 from finetune_wb.errors import DataError, ModelError, RecipeError, RunError
@@ -26,20 +26,6 @@ pytest.importorskip("anywidget")
 STATIC = Path(module.__file__).parents[1] / "static"
 ANIMALS = "cat dog bird cow fish".split()
 HOSTILE = "<img src=x onerror=alert(1)></pre>\x1b[31m\u202eevil\u202c\u200b"
-
-
-class Wire(comm.DummyComm):
-    """A comm whose other end writes down what came, as JSON would carry it."""
-
-    def __init__(self, *args, **kwargs):
-        self.traits, self.times, self.closed_now, self._reply_subshell_for = {}, 0, False, None
-        super().__init__(*args, **kwargs)
-
-    def publish_msg(self, msg_type, data=None, metadata=None, buffers=None, **keys):
-        data = json.loads(json.dumps(data or {}, allow_nan=False, ensure_ascii=False).encode())
-        if msg_type != "comm_close": self.traits |= data.get("state", {})
-        self.times += 1
-        self.closed_now |= msg_type == "comm_close"
 
 
 def chat(question: str, answer: str, **more) -> dict:
@@ -69,29 +55,15 @@ def recipe_of(causal_model, files):  # noqa: F811
 
 
 @pytest.fixture
-def panel_of(monkeypatch, tmp_path):
-    """`panel_of(recipe)` → a live panel with a `Wire` for a browser; closed after the test, with no thread left."""
-    monkeypatch.setattr(comm, "create_comm", Wire)
+def panel_of(monkeypatch, tmp_path, wired):  # noqa: F811
+    """`panel_of(recipe)` → a live panel."""
     monkeypatch.setattr(module, "_where", lambda live: "widget")
-    made = []
 
     def make(*arguments, wait=True, **options):
-        made.append(TokenPanel(*arguments, **{"runs_dir": tmp_path / "runs", **options}))
-        return made[-1].wait() if wait else made[-1]
+        panel = wired(TokenPanel(*arguments, **{"runs_dir": tmp_path / "runs", **options}))
+        return panel.wait() if wait else panel
 
-    yield make
-    for panel in made:
-        panel.close()
-        panel.wait()
-    for thread in [thread for thread in threading.enumerate() if thread.name.startswith("panel: ")]:
-        thread.join(60)  # work that was given up ends with its piece
-        assert not thread.is_alive()
-
-
-def says(panel, kind: str, *values, asked: int = 1, **fields) -> dict:
-    """A message of the browser; the traits it holds afterwards."""
-    panel._take(None, {"type": kind, "asked": asked, "values": list(values), "fields": fields}, [])
-    return panel.view.comm.traits
+    return make
 
 
 def places(traits: dict) -> list[int]: return [card["place"] for card in traits["page"]["cards"]]
@@ -472,7 +444,8 @@ def test_a_job_is_given_up_at_its_next_piece():
 
 def test_names_are_the_same_on_both_sides():
     script = (STATIC / "tokenpanel.js").read_text(encoding="utf-8")
-    assert {*re.findall(r'model\.get\("(\w+)"\)', script)} == {name for name in TokenPanelView().keys if not name.startswith("_") and name not in ("layout", "tabbable", "tooltip")}
+    watched = re.search(r"live\(view, \[(.*?)\]", script)[1]
+    assert {*re.findall(r'"(\w+)"', watched)} == {name for name in TokenPanelView().keys if not name.startswith("_") and name not in ("layout", "tabbable", "tooltip")}
     asked = {*re.findall(r'panel\.ask\("(\w+)"', script), "set", "show"}
     assert asked == {*TokenPanel.asked_for}
     for known, name in ((ORDERS, "ORDERS"), (MODES, "MODES")):

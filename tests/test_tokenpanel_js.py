@@ -1,99 +1,34 @@
 """The token panel's page in a real browser, with its real kernel half at the other end of a model of plain JavaScript."""
 
-import functools
-import http.server
-import json
-import threading
-from pathlib import Path
-
-import comm
 import pytest
 from causal_models import causal_model  # noqa: F401
-from lab import CHROMIUM, CI, ISOLATED, QUIET
+from panel_page import Shown as Page
+from panel_page import browser, no_kernel, pages, shots  # noqa: F401
 
 from finetune_wb.panels import tokens as module
 from finetune_wb.panels.tokens import TokenPanel
 from finetune_wb.recipe import Recipe
 
 pytest.importorskip("anywidget")
-ROOT = Path(__file__).parents[1]
 ANIMALS = "cat dog bird cow fish".split()
 HOSTILE = "<img src=x onerror=window.hacked=1><script>window.hacked=1</script></pre>\x1b[31m\u202eevil\u202c\u200b"
-FRAMES = "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
 
 
-class _Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *args): pass
-
-
-@pytest.fixture(scope="module")
-def site():
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Quiet, directory=ROOT)) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/tests/js/tokenpanel.html"
-        server.shutdown()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if CHROMIUM is None and not CI: pytest.skip("no chromium on this machine")
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as started:
-        chromium = started.chromium.launch(executable_path=CHROMIUM, args=[*QUIET, ISOLATED])
-        yield chromium
-        chromium.close()
-
-
-class Shown:
-    """A panel and its page; `heard` carries messages and answers between them."""
-
-    def __init__(self, panel, page):
-        self.panel, self.page = panel, page
-
-    def traits(self) -> dict:
-        view = self.panel.view
-        return json.loads(json.dumps({"state": view.state, "page": view.page, "error": view.error}, allow_nan=False))
-
-    def heard(self, wait: bool = True) -> list[str]:
-        """The kernel answers what was asked; the names of it."""
-        messages = self.page.evaluate("model.sent.splice(0)")
-        for message in messages: self.panel._take(None, message, [])
-        if wait: self.panel.wait()
-        self.page.evaluate("traits => model.take(traits)", self.traits())
-        self.page.evaluate(FRAMES)
-        return [message["type"] for message in messages]
-
-    def find(self, selector: str): return self.page.locator(f".ftwb-tp {selector}")
+class Shown(Page):
     def rows(self) -> list[str]: return self.find("article header > b:first-child").all_inner_texts()
     def tip(self) -> str: return self.page.locator(".ftwb-tip").inner_text()
 
 
 @pytest.fixture
-def shown(browser, site, monkeypatch, causal_model, tmp_path):  # noqa: F811
-    """`shown(rows, …)` → a `Shown`; afterwards the console was quiet and no request left the machine."""
-    monkeypatch.setattr(comm, "create_comm", comm.DummyComm)
+def shown(pages, monkeypatch, causal_model, tmp_path):  # noqa: F811
+    """`shown(rows, …)` → a `Shown`."""
     monkeypatch.setattr(module, "_where", lambda live: "widget")
-    made, wrong = [], []
 
     def make(rows, width: int = 1200, theme: str = "light", kind: str = "llama", **train) -> Shown:
         source = {"train": rows, "valid": [chat(f"valid {i}?", "the cow") for i in range(3)], "test": [chat(f"test {i}?", "the cow") for i in range(3)]} if "messages" in rows[0] else rows
-        panel = TokenPanel(Recipe(model={"id": str(causal_model(kind))}, train=train), source, runs_dir=tmp_path).wait()
-        page = browser.new_page(viewport={"width": width, "height": 1000})
-        page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.on("console", lambda said: said.type == "error" and "Failed to load resource" not in said.text and wrong.append(said.text))
-        page.on("request", lambda request: request.url.startswith(site.split("/tests")[0]) or wrong.append(request.url))
-        page.goto(site)
-        page.wait_for_function("() => Boolean(window.begin)")
-        made.append(Shown(panel, page))
-        page.evaluate("([traits, theme]) => begin(traits, theme)", [made[-1].traits(), theme])
-        made[-1].heard()
-        return made[-1]
+        return pages(TokenPanel(Recipe(model={"id": str(causal_model(kind))}, train=train), source, runs_dir=tmp_path).wait(), width, theme, kind=Shown)
 
-    yield make
-    for one in made:
-        one.page.close()
-        one.panel.close()
-    assert not wrong, wrong
+    return make
 
 
 def chat(question: str, answer: str) -> dict:
@@ -210,7 +145,7 @@ def test_losses_as_colours_and_as_numbers(shown):
 
 def test_hostile_text_is_drawn_as_text(shown):
     one = shown([chat(f"{HOSTILE} {i}", f"{HOSTILE} the cat {i}") for i in range(20)], kind="qwen3")
-    assert one.page.evaluate("[window.hacked, document.querySelectorAll('.ftwb-tp :is(img, script)').length]") == [None, 0]
+    assert not one.hacked()
     drawn = one.find("pre").first.inner_text()
     assert drawn.count("<script>") == 2 and not {"\x1b", "\u202e", "\u200b"} & {*drawn} and all(escape in drawn for escape in ("\\x1b", "\\u202e", "\\u202c", "\\u200b"))
     search = one.find("input[type=search]")
@@ -218,7 +153,7 @@ def test_hostile_text_is_drawn_as_text(shown):
     search.press("Enter")
     one.heard()
     assert "<img src=x" in one.find(".ftwb-empty").inner_text() and "\u202e" not in one.find(".ftwb-empty").inner_text()
-    assert one.page.evaluate("[window.hacked, document.querySelectorAll('.ftwb-tp :is(img, script)').length]") == [None, 0]
+    assert not one.hacked()
 
 
 def test_a_long_row_is_shown_whole_on_demand(shown):
@@ -237,23 +172,15 @@ def test_it_stands_on_wide_and_narrow_pages(shown, theme, width):
     one = shown(LONG, width=width, theme=theme, max_length=40)
     one.find("button:text-is('This page')").click()
     one.heard()
-    assert one.page.evaluate("() => { const root = document.querySelector('.ftwb-tp'); return root.scrollWidth - root.clientWidth }") <= 0, one.page.evaluate("() => { const right = document.querySelector('.ftwb-tp').getBoundingClientRect().right; return [...document.querySelectorAll('.ftwb-tp *')].filter(one => one.getBoundingClientRect().right > right).map(one => one.outerHTML.slice(0, 200)) }")
-    contrast = one.page.evaluate("""() => { const lum = text => { const [r, g, b] = text.match(/[\\d.]+/g).slice(0, 3).map(v => { v /= text.startsWith('color(') ? 1 : 255; return v <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4 }); return .2126 * r + .7152 * g + .0722 * b };
-        return [...document.querySelectorAll('pre [data-loss], pre .named:not(.cut), pre .end:not(.cut), .ftwb-legend .trained')].map(one => { const style = getComputedStyle(one), [a, b] = [lum(style.color), lum(style.backgroundColor)].sort((x, y) => y - x); return (a + .05) / (b + .05) }) }""")
-    assert len(contrast) > 20 and min(contrast) >= 4.5
+    assert one.overflow() == []
+    contrast = one.contrast("pre [data-loss], pre .named:not(.cut), pre .end:not(.cut), .ftwb-legend .trained")
+    assert len(contrast) > 20 and min(contrast)[0] >= 4.5, min(contrast)
 
 
 def test_everything_has_a_name_and_the_keyboard_reaches_it(shown):
     one = shown(LONG, max_length=40)
-    nameless = one.page.evaluate("""() => [...document.querySelectorAll('.ftwb-tp :is(button, input, select, [role=listbox])')].filter(one => one.checkVisibility())
-        .filter(one => !(one.ariaLabel || one.textContent || one.labels?.[0]?.textContent)?.trim()).map(one => one.outerHTML)""")
-    assert nameless == []
-    reached = set()
-    for _ in range(60):
-        one.page.keyboard.press("Tab")
-        name = one.page.evaluate("(document.activeElement.closest('.ftwb-tp') && (document.activeElement.ariaLabel || document.activeElement.labels?.[0]?.innerText || document.activeElement.textContent)) || ''")
-        reached.add(name.split("\n")[0])
-        assert not name or one.page.evaluate("document.activeElement.hasAttribute('data-lm-suppress-shortcuts')"), f"JupyterLab takes the keys from {name}"
+    assert one.nameless() == []
+    reached = one.tabbed(60)
     assert reached >= {"Loss on", "Max length", "Leave out bad rows", "As code", "Search", "Next page", "This page"} and any(name.startswith("Tokens of row 14") for name in reached)
 
 

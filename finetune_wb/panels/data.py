@@ -33,11 +33,11 @@ from .work import Job, Working, _cell, take_over
 from ..recipe import DataSpec, Recipe
 from ..training.vectors import text_vectors
 
-# %% ../../nbs/73_panels.data.ipynb #c627e5cd
+# %% ../../nbs/73_panels.data.ipynb #d252df7f
 class DataView(PanelView):
     "What `DataPanel` shows."
     _esm = script("datapanel.js")
-    _css = style("monitor.css", "datapanel.css")
+    _css = style("monitor.css", "panel.css", "datapanel.css")
     state = traitlets.Dict().tag(sync=True)  # columns, splits, labels, findings, changes, code, work in hand
     page = traitlets.Dict().tag(sync=True)  # the rows on the screen, and what was asked for
     row = traitlets.Dict().tag(sync=True)  # the open row, covered
@@ -538,7 +538,7 @@ class _Edits(_Cures):
         ids = [self._ids[0][self._place(row)] for row in rows]
         return self._do(f"{ids[0]}{f' and {len(ids) - 1:,} more' if len(ids) > 1 else ''}: dropped", *(Change(row, "drop") for row in ids))
 
-# %% ../../nbs/73_panels.data.ipynb #1170dfaa
+# %% ../../nbs/73_panels.data.ipynb #62f0b2c9
 _HEAD = 8  # rows of the stand-in
 
 class _Displays(_Edits):
@@ -570,18 +570,7 @@ class _Displays(_Edits):
         found = "".join(f"<li><b>{escape(each.severity)}: {escape(each.kind)}</b>: {escape(plain(each.what))}. {escape(plain(each.fix))}</li>" for each in self.findings)
         return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table><p>{min(_HEAD, len(viewing.base)):,} of {len(viewing.base):,} rows</p>" + (f"<ul>{found}</ul>" if found else "")
 
-    def _ipython_display_(self) -> None:
-        "Shows text, a few rows and the widget, as far as the place has them."
-        if self.where == "text": return print(self)
-        if not self.view: self.wait()
-        self._stand_in(new=True)
-        if self.view: self._put("widget", self.view._repr_mimebundle_()[0], new=True)
-
-    def _stand_in(self, new: bool = False) -> None:
-        from uuid import uuid4
-        if new: self._outputs = uuid4().hex
-        self._put("text", {"text/plain": "\n".join(self._lines())}, new)
-        self._put("rows", {"text/html": self._html(), "text/plain": "\n".join(self._lines()[:1])}, new)
+    def _stays(self) -> dict[str, dict]: return {"text": {"text/plain": "\n".join(self._lines())}, "rows": {"text/html": self._html(), "text/plain": "\n".join(self._lines()[:1])}}
 
 # %% ../../nbs/73_panels.data.ipynb #a2b82f30
 class DataPanel(_Displays):

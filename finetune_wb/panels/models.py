@@ -26,7 +26,7 @@ def told(value: object) -> object:
     if isinstance(value, float) and not math.isfinite(value): return None
     return value if value is None or isinstance(value, bool | int | float) else told(str(value))
 
-# %% ../../nbs/72_panels.models.ipynb #8961da91
+# %% ../../nbs/72_panels.models.ipynb #cf792f08
 def row_told(row: Listed) -> dict:
     "A line of a listing as the browser shows it."
     kind, licence = TASKS.get(row.task or ""), licence_of(row.licence)
@@ -47,7 +47,7 @@ def counts_told(
     def of(name: str) -> Mapping[str, int]: return facets.get(name, {})
     tasks = [(name, TASKS[name].title if name in TASKS else name, count, name not in TASKS or TASKS[name].task is not None) for name, count in _most(of("task"), 60)]
     return told({"modality": [(name, title, of("modality").get(name, 0)) for name, title in FAMILIES.items()], "task": tasks,
-                 "licence": [(name, licence_of(name).title, count) for name, count in _most(of("licence"), 60)], "language": [(name, name, count) for name, count in _most(of("language"), 100)],
+                 "licence": [(name, licence_of(name).title, count, licence_of(name).gate) for name, count in _most(of("licence"), 60)], "language": [(name, name, count) for name, count in _most(of("language"), 100)],
                  "source": [(name, name, of("source")[name]) for name in _SOURCES if name in of("source")]})
 
 # %% ../../nbs/72_panels.models.ipynb #a58c4ed1

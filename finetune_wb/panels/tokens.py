@@ -26,11 +26,11 @@ from ..training.templates import TEMPLATES, fitting_templates
 from ..training.tokens import LOSS_ON
 from ..training.tokenview import tokens
 
-# %% ../../nbs/73_panels.tokens.ipynb #1139a273
+# %% ../../nbs/73_panels.tokens.ipynb #b16aa0c4
 class TokenPanelView(PanelView):
     "What `TokenPanel` shows."
     _esm = script("tokenpanel.js")
-    _css = style("monitor.css", "tokens.css", "tokenpanel.css")
+    _css = style("monitor.css", "tokens.css", "panel.css", "tokenpanel.css")
     state = traitlets.Dict().tag(sync=True)  # options, counts, findings, work in hand
     page = traitlets.Dict().tag(sync=True)  # the rows on the screen
 
@@ -216,7 +216,7 @@ class _Edits(_Asked):
         if ready.lacks: self._counts = {}
         else: self._work("encoding", "encoding", do)
 
-# %% ../../nbs/73_panels.tokens.ipynb #c79518cb
+# %% ../../nbs/73_panels.tokens.ipynb #5d5bbea8
 class _Displays(_Edits):
     "How it stands in a notebook."
 
@@ -230,19 +230,11 @@ class _Displays(_Edits):
         sheet = self._pages.full.sheets["train"]
         return [tokens(row, self._losses.nats(row), limit=400) for place in order(sheet)[:count].tolist() for row in sheet.sides(place)]
 
-    def _ipython_display_(self) -> None:
-        "Shows text, a few rows and the widget, as far as the place has them."
-        if self.where == "text": return print(self)
-        if not self.view: self.wait()
-        self._stand_in(new=True)
-        if self.view: self._put("widget", self.view._repr_mimebundle_()[0], new=True)
-
-    def _stand_in(self, new: bool = False) -> None:
-        from uuid import uuid4
-        if new: self._outputs = uuid4().hex
+    def _stays(self) -> dict[str, dict]:
+        "Counts and findings, and a few rows."
         worst = [] if self._pages.full is None else self._worst(2)
-        self._put("text", {"text/plain": "\n".join(self._lines()) or "encoding…"}, new)
-        self._put("rows", {"text/html": "".join(view._repr_html_() for view in worst) or "<p></p>", "text/plain": "\n".join(map(str, worst))}, new)
+        return {"text": {"text/plain": "\n".join(self._lines()) or "encoding…"},
+                "rows": {"text/html": "".join(view._repr_html_() for view in worst) or "<p></p>", "text/plain": "\n".join(map(str, worst))}}
 
 # %% ../../nbs/73_panels.tokens.ipynb #9f6fccdb
 class TokenPanel(_Displays):

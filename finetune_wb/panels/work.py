@@ -5,10 +5,11 @@
 # %% auto #0
 __all__ = ['Job', 'Working', 'take_over']
 
-# %% ../../nbs/70_panels.work.ipynb #0eac7b2a
+# %% ../../nbs/70_panels.work.ipynb #0de822ca
 import threading
 import time
 from collections.abc import Callable
+from uuid import uuid4
 
 from ..errors import DataError, Problem, WorkbenchError, nearest
 
@@ -90,9 +91,9 @@ class _Work:
             for job in [*self._jobs.values()]: job.wait()
         return self
 
-# %% ../../nbs/70_panels.work.ipynb #cf79eed8
+# %% ../../nbs/70_panels.work.ipynb #b373a545
 class Working(_Work):
-    "A panel with work in hand; `_publish(page)` and `_heard` are its own."
+    "A panel with work in hand; `_publish(page)`, `_heard` and `_stays` are its own."
 
     def _take(self, _, message: dict, buffers) -> None:
         "A message of the browser: a method's name and its arguments."
@@ -104,8 +105,24 @@ class Working(_Work):
             except Exception as error: self._fail(error)
             else: self._publish(page=False)
 
+    where = "text"  # or picture, or widget: what the place can show
+
+    def _stays(self) -> dict[str, dict]: "Mime bundles of what stays where no widget is drawn: text, rows."
+    def _wait_to_show(self) -> None: self.wait()
+
+    def _ipython_display_(self) -> None:
+        "Shows text, rows and the widget, as far as the place has them."
+        if self.where == "text": return print(self)
+        if not self.view: self._wait_to_show()
+        self._stand_in(new=True)
+        if self.view: self._put("widget", self.view._repr_mimebundle_()[0], new=True)
+
+    def _stand_in(self, new: bool = False) -> None:
+        "Makes what stays, or renews it."
+        if new: self._outputs = uuid4().hex
+        for part, bundle in self._stays().items(): self._put(part, bundle, new)
+
     def _put(self, part: str, bundle: dict, new: bool) -> None:
-        "Makes or renews one of the outputs: text, rows or widget."
         from IPython.display import publish_display_data
         publish_display_data(bundle, {}, transient={"display_id": f"{self._outputs}-{part}"}, update=not new)
 

@@ -3,6 +3,7 @@
 
 import { breakLines, h, mark, say, show } from "./dom.js";
 import { clamp, codeLine, finite, formatCount, formatShare, list, options, plural, spoken, visible } from "./words.js";
+import { buildHead, buildPager, fact, lastPage, live, newPanel, pageText, paintBusy, paintError, paintPager, rove, spokenLines } from "./panel.js";
 
 // ---- Words -------------------------------------------------------------------------------------------------------------------
 
@@ -80,23 +81,6 @@ export function lengthText(found) {
   return [cut, counted].filter(Boolean).join(" ");
 }
 
-/** Work in hand, in words. */
-export function progress(job) {
-  if (!job) return "";
-  const all = job.total > 0 ? ` ${formatCount(job.done)} of ${formatCount(job.total)}` : "";
-  return `${job.name.charAt(0).toUpperCase()}${job.name.slice(1)}${all}…`;
-}
-
-/** Which rows are on the page: "Rows 21–40 of 1,000,000". */
-export function pageText({ at, size, found, of }) {
-  if (!found) return "No rows";
-  const from = at * size + 1, to = Math.min(found, from + size - 1);
-  return `${found === 1 ? "Row" : "Rows"} ${formatCount(from)}${to > from ? `–${formatCount(to)}` : ""} of ${formatCount(found)}${found < of ? ` found among ${formatCount(of)}` : ""}`;
-}
-
-/** The last page there is. */
-export const lastPage = page => Math.max(0, Math.ceil(page.found / page.size) - 1);
-
 /** Why there is nothing to see. */
 export function notice(page, state) {
   if (page.rows.length) return "";
@@ -145,22 +129,12 @@ export function cureText(name, count) {
 // ---- The view ----------------------------------------------------------------------------------------------------------------
 // Text from data is hostile: it only ever becomes textContent.
 
-const PATIENCE = 8000;  // milliseconds after which a kernel that does not answer is spoken of
 const TABS = { findings: "Findings", columns: "Columns", map: "Map", changes: "Changes" };
 const SEVERITIES = { error: ["bad", "✕ error"], warning: ["warn", "⚠ warning"], note: ["calm", "○ note"] };
 const CLASSES = 500;  // that a select bears
 
-function newPanel(model, signal) {
-  const id = `ftwb-${Math.random().toString(36).slice(2)}`, get = name => model.get(name) ?? {};
-  const panel = { id, model, signal, state: get("state"), page: get("page"), asked: 0, since: 0, waits: 0, tab: null, active: 0, open: null, code: false, sought: "", whole: null, by: "", all: false, lasso: null, cure: "" };
-  panel.ask = (type, { values = [], ...fields } = {}) => {
-    panel.asked = Math.max(panel.asked, panel.state.asked ?? 0, panel.page.asked ?? 0) + 1;
-    panel.since = performance.now();
-    model.send({ type, asked: panel.asked, values, fields });
-    clearTimeout(panel.waits);
-    panel.waits = setTimeout(() => paintBusy(panel), PATIENCE);
-    paintBusy(panel);
-  };
+function makePanel(model, signal) {
+  const panel = newPanel(model, signal, { tab: null, active: 0, open: null, code: false, sought: "", whole: null, by: "", all: false, lasso: null, cure: "" });
   /** Another page; what is not said stays as it is. */
   panel.show = fields => panel.ask("show", fields);
   panel.filter = (name, condition) => panel.show({ where: { ...panel.page.where, [name]: condition } });
@@ -169,15 +143,7 @@ function newPanel(model, signal) {
 }
 
 function build(panel) {
-  const on = (element, event, action, more = {}) => { element.addEventListener(event, action, { signal: panel.signal, ...more }); return element; };
-  const button = (text, action, properties = {}) => on(h("button", { type: "button", class: "ftwb-button ftwb-small", ...properties }, text), "click", action);
-  const labelled = (text, ...controls) => h("label", { class: "ftwb-check" }, h("span", {}, text), ...controls);
-  Object.assign(panel, { on, button, labelled });
-  panel.error = h("div", { class: "ftwb-error", role: "alert", hidden: true });
-  panel.title = h("span", { class: "ftwb-soft" });
-  panel.busy = h("span", { class: "ftwb-busy", role: "status" });
-  panel.fill = h("span");
-  panel.bar = h("div", { class: "ftwb-bar", "aria-hidden": "true" }, panel.fill);
+  const head = buildHead(panel, "Data");
   panel.facts = h("dl", { class: "ftwb-facts" });
   panel.note = h("div", { class: "ftwb-note", hidden: true });
   panel.tabs = buildTabs(panel);
@@ -190,25 +156,10 @@ function build(panel) {
   panel.tools = buildTools(panel);
   panel.table = buildTable(panel);
   panel.notice = h("div", { class: "ftwb-empty", hidden: true });
-  panel.pager = buildPager(panel);
+  panel.pager = buildPager(panel, at => { panel.active = 0; panel.show({ at }); });
   panel.detail = h("article", { class: "ftwb-detail", hidden: true, "aria-label": "Row" });
-  panel.root = h("div", { class: "ftwb ftwb-dp", role: "region", "aria-label": "Data", id: panel.id }, panel.error,
-    h("div", { class: "ftwb-line" }, h("span", { class: "ftwb-run" }, "Data"), panel.title, panel.busy), panel.bar, panel.facts, panel.note, panel.tabs.root, ...Object.values(panel.sheets),
+  panel.root = h("div", { class: "ftwb ftwb-panel ftwb-dp", role: "region", "aria-label": "Data", id: panel.id }, ...head, panel.facts, panel.note, panel.tabs.root, ...Object.values(panel.sheets),
     panel.tools.root, panel.table.root, panel.notice, panel.pager.root, panel.detail);
-}
-
-/** Of a group of buttons Tab reaches one; arrows move among them. */
-function rove(panel, group, selector = "button") {
-  panel.on(group, "keydown", event => {
-    const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key], all = [...group.querySelectorAll(selector)], at = all.indexOf(event.target);
-    if (!step || at < 0 || event.altKey || event.ctrlKey || event.metaKey) return;
-    event.preventDefault();
-    event.stopPropagation();
-    const next = all[clamp(at + step, 0, all.length - 1)];
-    all.forEach(one => { one.tabIndex = one === next ? 0 : -1; });
-    next.focus();
-  });
-  return group;
 }
 
 function buildTabs(panel) {
@@ -612,16 +563,6 @@ function buildRow(panel, row) {
   return h("tr", { tabIndex: -1, "data-place": String(row.place), "data-state": row.state, "data-bad": String(row.bad) }, h("th", { scope: "row", "data-kind": "place" }, formatCount(row.place + 1), ...(row.bad ? [h("i", { class: "ftwb-flag", title: plural(row.bad, "finding") }, "●")] : [])), ...row.extras.map(name => extra[name]()), ...cells);
 }
 
-function buildPager(panel) {
-  const { button } = panel, made = {}, go = to => () => { panel.active = 0; panel.show({ at: to() }); };
-  const ways = [["«", () => 0, "First page"], ["‹", () => panel.page.at - 1, "Page before"], ["›", () => panel.page.at + 1, "Next page"], ["»", () => lastPage(panel.page), "Last page"]];
-  made.buttons = ways.map(([text, to, title]) => [to, button(text, go(() => clamp(to(), 0, lastPage(panel.page))), { title, "aria-label": title })]);
-  made.at = h("span", { class: "ftwb-value ftwb-soft", "aria-live": "polite" });
-  const [first, before, next, last] = made.buttons.map(([, element]) => element);
-  made.root = h("nav", { class: "ftwb-pager", "aria-label": "Pages" }, first, before, made.at, next, last);
-  return made;
-}
-
 // One row, whole.
 
 function paintDetail(panel) {
@@ -692,8 +633,7 @@ function paint(panel) {
   panel.page = panel.model.get("page") ?? {};
   const { state, page, model } = panel;
   if (!state.columns || !page.rows) return;
-  say(panel.error, spokenLines(model.get("error") || ""));
-  show(panel.error, Boolean(model.get("error")));
+  paintError(panel);
   say(panel.title, [state.task, spoken(state.source)].filter(Boolean).join(" · "));
   paintFacts(panel);
   list(panel.note, state.note ? [[state.note, state.can_prepare]] : [], ([text, can]) => h("div", { class: "ftwb-line" }, h("span", {}, spokenLines(text)), ...(can ? [panel.button("Split and check", () => panel.ask("prepare"), { class: "ftwb-button ftwb-small ftwb-primary" })] : [])));
@@ -717,58 +657,32 @@ function paint(panel) {
   say(panel.notice, nothing);
   show(panel.notice, Boolean(nothing));
   show(panel.pager.root, page.found > 0);
-  for (const [to, element] of panel.pager.buttons) { const off = clamp(to(), 0, lastPage(page)) === page.at; if (element.disabled !== off) element.disabled = off; show(element, page.found > page.size); }
-  say(panel.pager.at, pageText(page));
+  paintPager(panel, pageText(page));
   paintDetail(panel);
   paintBusy(panel);
 }
-
-const spokenLines = text => text.split("\n").map(spoken).join("\n").replaceAll("…\n", "\n");
 
 function paintFacts(panel) {
   const { state } = panel, errors = state.findings.filter(finding => finding.severity === "error").length;
   const rows = [["Rows", formatCount(state.rows), ""], ...Object.entries(state.splits).map(([name, count]) => [name.charAt(0).toUpperCase() + name.slice(1), formatCount(count), state.rows ? formatShare(count / state.rows) : ""]),
     ...(state.label_count ? [["Classes", formatCount(state.label_count), ""]] : []), ...(state.checked ? [["Findings", formatCount(state.findings.length), errors ? plural(errors, "error") : "", errors > 0]] : []), ...(state.changed_rows ? [["Changed", formatCount(state.changed_rows), state.dropped ? `${formatCount(state.dropped)} dropped` : ""]] : [])];
-  list(panel.facts, state.rows ? rows : [], ([name, value, note, bad]) => h("div", {}, h("dt", {}, name), h("dd", { "data-tone": bad ? "bad" : "calm" }, value, h("small", {}, note))));
+  list(panel.facts, state.rows ? rows : [], fact);
 }
 
-function paintBusy(panel) {
-  const { state } = panel, waits = panel.asked > Math.max(state.asked ?? 0, panel.page.asked ?? 0), silent = waits && performance.now() - panel.since >= PATIENCE - 100, job = state.job;
-  say(panel.busy, silent ? "The kernel does not answer: it computes something else, or it was restarted. Then run this cell again." : progress(job));
-  mark(panel.busy, "data-tone", silent ? "warn" : "calm");
-  mark(panel.root, "aria-busy", String(waits || Boolean(job)));
-  const width = `${job?.total ? (100 * job.done / job.total).toFixed(1) : 0}%`;
-  if (panel.fill.style.width !== width) panel.fill.style.width = width;
-  mark(panel.bar, "data-idle", String(!job));
-}
-
-function render({ model, el }) {
-  const control = new AbortController(), panel = newPanel(model, control.signal);
-  let frame = 0;
-  const changed = () => { frame ||= requestAnimationFrame(() => { frame = 0; paint(panel); }); };
-  const names = ["state", "page", "row", "profile", "map", "cure", "error"];
-  for (const name of names) model.on(`change:${name}`, changed);
-  const opened = () => { panel.whole = null; };
-  const told = message => { if (message?.type === "whole") { panel.whole = message.row; changed(); } };  // what must not stay in a saved notebook comes as a message
+/** What must not stay in a saved notebook comes as a message; the map is drawn anew when its place or the theme changes. */
+function begin(panel, changed) {
+  const { model } = panel, opened = () => { panel.whole = null; }, told = message => { if (message?.type === "whole") { panel.whole = message.row; changed(); } };
+  const draw = () => { if (panel.tab === "map") drawMap(panel); }, watch = new ResizeObserver(draw), theme = new MutationObserver(draw);
   model.on("change:row", opened);
   model.on("msg:custom", told);
-  const draw = () => { if (panel.tab === "map") drawMap(panel); };
-  const watch = new ResizeObserver(draw), theme = new MutationObserver(draw);
   theme.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light"] });
-  el.append(panel.root);
   watch.observe(panel.map.plot);
-  paint(panel);
   return () => {
-    control.abort();
     watch.disconnect();
     theme.disconnect();
-    cancelAnimationFrame(frame);
-    for (const timer of [panel.waits, panel.typing, panel.copied]) clearTimeout(timer);
-    for (const name of names) model.off(`change:${name}`, changed);
     model.off("change:row", opened);
     model.off("msg:custom", told);
-    panel.root.remove();
   };
 }
 
-export default { render };
+export default { render: view => live(view, ["state", "page", "row", "profile", "map", "cure", "error"], makePanel, paint, begin) };

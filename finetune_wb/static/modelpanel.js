@@ -65,10 +65,14 @@ export function notApplying(methods) {
   return [...found];
 }
 
-/** What a card's template, or a model's lack of one, is called. */
-const templateText = template => (!template ? "none" : template.name ? `${template.name}` : template.known ?? "its own");
+/** A chat template in words; one that is null belongs to a model that writes no text. */
+export function templateText(template) {
+  if (!template) return "–";
+  if (!template.own) return template.fits?.length ? `none; ${template.fits.join(", ")} fit` : "none";
+  return `its own${template.sound ? "" : ", with problems"}${template.system ? ", takes system text" : ""}`;
+}
 
-const listed = values => (values?.length ? values.map(value => (Array.isArray(value) ? value.join(": ") : String(value))).join(", ") : "–");
+const listed = values => (values?.length ? values.join(", ") : "–");
 
 /** The facts of a card: [name, value]. */
 export function cardFacts(card) {
@@ -79,9 +83,9 @@ export function cardFacts(card) {
     ["Precision", card.dtype ?? "–"],
     ["Weights", formatBytes(card.weight_bytes)],
     ["Reads", finite(card.context) ? plural(card.context, "token") : "–"],
-    ["Tokenizer", [tokenizer.kind ?? tokenizer.class ?? tokenizer.type, finite(tokenizer.vocabulary ?? tokenizer.size) ? plural(tokenizer.vocabulary ?? tokenizer.size, "token") : ""].filter(Boolean).join(", ") || (card.tokenizer ? "there" : "none")],
+    ["Tokenizer", card.tokenizer ? `${tokenizer.class}, ${plural(tokenizer.tokens, "token")}` : "none"],
     ["Chat template", templateText(card.template)],
-    ["Heads", listed(card.heads)],
+    ["Heads", card.heads?.length ? card.heads.join("; ") : "none"],
     ["Learns here", listed(card.tasks)],
     ["Files", listed(card.formats)],
     ["To download", card.download_bytes ? formatBytes(card.download_bytes) : card.source === "hub" ? "–" : "nothing"],
@@ -127,6 +131,13 @@ const NAMES = new Intl.DisplayNames(["en"], { type: "language" });
 /** A language by its code, in English. */
 export function languageTitle(code) {
   try { return NAMES.of(code); } catch { return spoken(code); }
+}
+
+/** Gates as choices: how many licences' models each holds. */
+export function byGate(licences) {
+  const sums = new Map();
+  for (const [, , count, gate] of licences) sums.set(gate, (sums.get(gate) ?? 0) + count);
+  return Object.entries(GATES).filter(([gate]) => sums.has(gate)).map(([gate, [, title]]) => [gate, `All ${title} (${formatCount(sums.get(gate))})`]);
 }
 
 const SIZES = [[1e8, "100M"], [5e8, "500M"], [1e9, "1B"], [3e9, "3B"], [8e9, "8B"], [3e10, "30B"]];
@@ -215,7 +226,7 @@ function paintTools(panel) {
   });
   for (const input of made.modalities.querySelectorAll("input")) input.checked = input.value === (query.modality ?? "");
   const choices = {
-    task: facets.task.map(([name, title, count, ours]) => [name, `${counted(title, count)}${ours ? "" : ": not here yet"}`]), licence: facets.licence.map(([name, title, count]) => [name, counted(title, count)]),
+    task: facets.task.map(([name, title, count, ours]) => [name, `${counted(title, count)}${ours ? "" : ": not here yet"}`]), licence: [...byGate(facets.licence), ...facets.licence.map(([name, title, count]) => [name, counted(title, count)])],
     language: facets.language.map(([name, , count]) => [name, counted(languageTitle(name), count)]), source: facets.source.map(([name, , count]) => [name, counted(SOURCES[name] ?? name, count)]),
     max_parameters: SIZES, fits: state.methods.map(name => [name, methodTitle(name)]) };
   for (const [name, element] of Object.entries(made.selects)) {
@@ -349,7 +360,7 @@ function cardButtons(panel, card, { recipe, beside, full, download }) {
   return [choose, side, ...fetch];
 }
 
-const verdictOf = card => h("div", { class: "ftwb-verdict-box", "data-tone": card.verdict.ok ? "good" : "bad" }, h("p", {}, h("b", {}, card.verdict.ok ? "✓ Can be fine-tuned here. " : "✕ Can't be fine-tuned here. "), spoken(card.verdict.reason || "")), ...(card.verdict.way_out ? [h("p", {}, spoken(card.verdict.way_out))] : []));
+const verdictOf = card => h("div", { class: "ftwb-verdict-box", "data-tone": card.verdict.ok ? "good" : "bad" }, h("p", {}, h("b", {}, card.verdict.ok ? "✓ Works here: " : "✕ Does not work here: "), spoken(card.verdict.reason || "")), ...(card.verdict.way_out ? [h("p", {}, spoken(card.verdict.way_out))] : []));
 
 function licenceOf(card, token) {
   const { licence } = card, [tone, word] = GATES[licence.gate] ?? GATES.unknown, consent = card.gated ? [h("p", {}, `Its owner asks for consent on its page. ${token ? "A token is set on this machine." : "No token is set on this machine: HF_TOKEN or `hf auth login` sets one."}`)] : [];
@@ -358,7 +369,7 @@ function licenceOf(card, token) {
 
 function warningsOf(card) {
   if (!card.warnings.length) return [];
-  return [h("ul", { class: "ftwb-warnings", "aria-label": "Warnings" }, ...card.warnings.map(({ what, fix, field }) => h("li", {}, h("span", { class: "ftwb-mark" }, "⚠ "), `${field ? `${spoken(field)}: ` : ""}${spoken(what)}.`, ...(fix ? [h("span", { class: "ftwb-soft" }, ` ${spoken(fix)}`)] : []))))];
+  return [h("ul", { class: "ftwb-warnings", "aria-label": "Warnings" }, ...card.warnings.map(({ what, fix }) => h("li", {}, h("span", { class: "ftwb-mark" }, "⚠ "), `${spoken(what)}.`, ...(fix ? [h("span", { class: "ftwb-soft" }, ` ${spoken(fix)}`)] : []))))];
 }
 
 function meter(fit, bar, machine) {
@@ -383,7 +394,7 @@ function memoryOf(panel, card, { recipe, batch, length }) {
   });
   const lacking = notApplying(card.methods).map(([why, names]) => h("p", { class: "ftwb-soft", "data-off": "true" }, `✕ ${names.join(", ")}: ${why}`));
   const place = machine ? `${spoken(machine.name || machine.place || "This machine")}: ${formatBytes(machine.total)}, ${formatBytes(machine.free)} free` : "";
-  return h("section", { class: "ftwb-memory", "aria-label": "Memory" }, h("div", { class: "ftwb-line ftwb-tools-line" }, h("h3", {}, "Memory of training"), h("span", { class: "ftwb-soft" }, place), h("span", { class: "ftwb-group ftwb-end" }, panel.labelled("rows a batch", number(batch, "batch", "Rows a batch", "8")), panel.labelled("of tokens", number(length, "length", "Tokens a row; empty takes what the task usually does", "usual")))), ...(rows.length ? [h("table", {}, h("tbody", {}, ...rows))] : []), ...lacking);
+  return h("section", { class: "ftwb-memory", "aria-label": "Memory" }, h("div", { class: "ftwb-line ftwb-tools-line" }, h("h3", {}, "Memory of training"), h("span", { class: "ftwb-soft" }, place), h("span", { class: "ftwb-group ftwb-end" }, panel.labelled("rows a batch", number(batch, "batch", "Rows a batch", "8")), panel.labelled("of tokens", number(length, "length", "Tokens a row; empty takes what the task usually does", card.shape?.length ?? "")))), ...(rows.length ? [h("table", {}, h("tbody", {}, ...rows))] : []), ...lacking);
 }
 
 // Two or three side by side.
@@ -403,7 +414,7 @@ function buildBeside(panel, { ids, held, recipe }) {
   const cards = held.map((one, i) => one?.card ?? { id: ids[i], error: one?.error ?? "", methods: [], warnings: [], verdict: { ok: false, reason: one?.error ?? "", way_out: "" }, licence: { title: "–", gate: "unknown" } });
   const width = h("colgroup", {}, h("col", { class: "ftwb-names" }), ...ids.map(() => h("col"))), cell = (...children) => h("td", { dir: "auto" }, ...children);
   const head = h("thead", {}, h("tr", {}, h("td"), ...cards.map(card => h("th", { scope: "col" }, panel.button(spoken(card.id), () => open(panel, card.id), { class: "ftwb-link ftwb-name", title: "Show its card" })))));
-  const verdict = h("tr", {}, h("th", { scope: "row" }, "Verdict"), ...cards.map((card, i) => cell(...(held[i] ? [badge(card.verdict.ok ? "✓ can be fine-tuned here" : "✕ not here", card.verdict.ok ? "good" : "bad"), h("p", { class: "ftwb-soft" }, spokenLines(card.verdict.reason || ""))] : [h("span", { class: "ftwb-soft" }, "reading…")]))));
+  const verdict = h("tr", {}, h("th", { scope: "row" }, "Verdict"), ...cards.map((card, i) => cell(...(held[i] ? [badge(card.verdict.ok ? "✓ works here" : "✕ not here", card.verdict.ok ? "good" : "bad"), h("p", { class: "ftwb-soft" }, spokenLines(card.verdict.reason || ""))] : [h("span", { class: "ftwb-soft" }, "reading…")]))));
   const facts = compared(cards).map(([name, texts, differs]) => h("tr", { "data-differs": String(differs) }, h("th", { scope: "row" }, name), ...texts.map(text => cell(text))));
   const names = [...new Set(cards.flatMap(card => card.methods.filter(fit => fit.applies).map(fit => fit.method)))];
   const memory = names.map(name => h("tr", { "data-method": name }, h("th", { scope: "row" }, `${methodTitle(name)}, memory`), ...cards.map(card => {
@@ -447,8 +458,9 @@ function paint(panel) {
   say(panel.title, "");
   paintNow(panel);
   paintDownloads(panel);
-  list(panel.notes, panel.page.notes.length ? [panel.page.notes] : [], notes => h("div", { class: "ftwb-line" }, h("span", { class: "ftwb-lines" }, notes.map(spokenLines).join("\n")), panel.button("Try again", () => panel.search({ at: panel.page.at }))));
+  list(panel.notes, panel.page.notes.length ? [[panel.page.notes, panel.page.alone]] : [], ([notes, alone]) => h("div", { class: "ftwb-line" }, h("span", { class: "ftwb-lines" }, notes.map(spokenLines).join(alone ? "\n" : " ")), ...(alone ? [panel.button("Try again", () => panel.search({ at: panel.page.at, again: true }))] : [])));
   show(panel.notes, panel.page.notes.length > 0);
+  mark(panel.notes, "data-tone", panel.page.alone ? "warn" : "calm");
   paintTools(panel);
   paintList(panel);
   paintCard(panel);

@@ -3,6 +3,7 @@
 
 import { h, mark, say, show } from "./dom.js";
 import { clamp, codeLine, finite, formatCount, formatShare, list, options, plural, spoken, visible } from "./words.js";
+import { buildHead, buildPager, fact, lastPage, live, newPanel, paintBusy, paintError, paintPager } from "./panel.js";
 
 // ---- Words -------------------------------------------------------------------------------------------------------------------
 
@@ -75,14 +76,11 @@ export function notice(page, state) {
 }
 
 /** Work in hand, in words. */
-export function progress(job) {
+export function doing(job) {
   if (!job) return "";
   const all = job.total > 0 ? ` ${formatCount(job.done)} of ${formatCount(job.total)}` : "";
   return job.name === "encoding" ? `Encoding${all} rows…` : `${job.name.charAt(0).toUpperCase()}${job.name.slice(1)}:${all || " loading the model"}…`;
 }
-
-/** The number of the page after `steps` more, kept inside. */
-export const turned = (page, steps) => clamp(page.at + steps, 0, Math.max(0, Math.ceil(page.found / page.size) - 1));
 
 /** A length as a person may type it: {value} (null: the default) or {problem}. */
 export function readLength(text, most) {
@@ -95,23 +93,13 @@ export function readLength(text, most) {
 // ---- The view ----------------------------------------------------------------------------------------------------------------
 // Text from data is hostile: it only ever becomes textContent.
 
-const PATIENCE = 8000;  // milliseconds after which a kernel that does not answer is spoken of
 const SPLITS = { train: "Train", valid: "Valid" };
 const ORDERS = { worst: "Worst first", loss: "Highest loss first", longest: "Longest first", data: "As in the data" };
 const MODES = { text: ["Text", "words in the data"], token: ["Token", "a token, its piece, or #id"], row: ["Row", "a number, or part of a name"] };
 const KEYS = { ArrowRight: 1, ArrowLeft: -1, Home: -Infinity, End: Infinity };
 
-function newPanel(model, signal) {
-  const id = `ftwb-${Math.random().toString(36).slice(2)}`;
-  const panel = { id, model, signal, state: model.get("state") ?? {}, page: model.get("page") ?? {}, asked: 0, since: 0, numbers: false, code: false, waits: 0, here: null, sought: { query: "", mode: "text" }, found: [] };
-  panel.ask = (type, { values = [], ...fields } = {}) => {
-    panel.asked = Math.max(panel.asked, panel.state.asked ?? 0) + 1;
-    panel.since = performance.now();
-    model.send({ type, asked: panel.asked, values, fields });
-    clearTimeout(panel.waits);
-    panel.waits = setTimeout(() => paintBusy(panel), PATIENCE);
-    paintBusy(panel);
-  };
+function makePanel(model, signal) {
+  const panel = newPanel(model, signal, { progress: doing, numbers: false, code: false, here: null, sought: { query: "", mode: "text" }, found: [] });
   panel.set = (...values) => panel.ask("set", { values });
   panel.show = fields => panel.ask("show", { finding: panel.page.finding, ...fields });
   build(panel);
@@ -119,15 +107,7 @@ function newPanel(model, signal) {
 }
 
 function build(panel) {
-  const on = (element, event, action) => { element.addEventListener(event, action, { signal: panel.signal }); return element; };
-  const button = (text, action, properties = {}) => on(h("button", { type: "button", class: "ftwb-button ftwb-small", ...properties }, text), "click", action);
-  const labelled = (text, ...controls) => h("label", { class: "ftwb-check" }, h("span", {}, text), ...controls);
-  Object.assign(panel, { on, button, labelled });
-  panel.error = h("div", { class: "ftwb-error", role: "alert", hidden: true });
-  panel.title = h("span", { class: "ftwb-soft" });
-  panel.busy = h("span", { class: "ftwb-busy", role: "status" });
-  panel.fill = h("span");
-  panel.bar = h("div", { class: "ftwb-bar", "aria-hidden": "true" }, panel.fill);
+  const head = buildHead(panel, "Tokens");
   panel.facts = h("dl", { class: "ftwb-facts" });
   panel.options = buildOptions(panel);
   panel.findings = h("ul", { class: "ftwb-alerts" });
@@ -136,12 +116,11 @@ function build(panel) {
   panel.losses = buildLosses(panel);
   panel.notice = h("div", { class: "ftwb-empty", hidden: true });
   panel.cards = h("div", { class: "ftwb-cards" });
-  panel.pager = buildPager(panel);
+  panel.pager = buildPager(panel, at => panel.show({ at }));
   panel.tip = h("div", { class: "ftwb-tip", "aria-hidden": "true", hidden: true });
   panel.live = h("div", { class: "ftwb-unseen", "aria-live": "polite" });
   panel.help = h("div", { class: "ftwb-unseen", id: `${panel.id}-help` }, "Left and right arrows move from token to token, up and down to the next change between trained and context, Escape ends.");
-  panel.root = h("div", { class: "ftwb ftwb-tp", role: "region", "aria-label": "Tokens", id: panel.id }, panel.error,
-    h("div", { class: "ftwb-line" }, h("span", { class: "ftwb-run" }, "Tokens"), panel.title, panel.busy), panel.bar, panel.facts, panel.options.root,
+  panel.root = h("div", { class: "ftwb ftwb-panel ftwb-tp", role: "region", "aria-label": "Tokens", id: panel.id }, ...head, panel.facts, panel.options.root,
     h("section", { class: "ftwb-findings", "aria-label": "Findings" }, panel.clean, panel.findings), panel.tools.root, panel.losses.root, panel.notice, panel.cards, panel.pager.root, panel.tip, panel.live, panel.help);
   watchTokens(panel);
 }
@@ -212,24 +191,14 @@ function buildLosses(panel) {
   return made;
 }
 
-function buildPager(panel) {
-  const { button } = panel, made = {}, go = steps => () => panel.show({ at: turned(panel.page, steps) });
-  made.buttons = [["«", -Infinity, "First page"], ["‹", -1, "Page before"], ["›", 1, "Next page"], ["»", Infinity, "Last page"]].map(([text, steps, title]) => [steps, button(text, go(steps), { title, "aria-label": title })]);
-  made.at = h("span", { class: "ftwb-value ftwb-soft", "aria-live": "polite" });
-  const [first, before, next, last] = made.buttons.map(([, element]) => element);
-  made.root = h("nav", { class: "ftwb-pager", "aria-label": "Pages" }, first, before, made.at, next, last);
-  return made;
-}
-
 // What it shows, from the traits.
 
 function paint(panel) {
   panel.state = panel.model.get("state") ?? {};
   panel.page = panel.model.get("page") ?? {};
-  const { state, page, model } = panel;
+  const { state, page } = panel;
   if (!state.splits || !page.cards) return;
-  say(panel.error, model.get("error") || "");
-  show(panel.error, Boolean(model.get("error")));
+  paintError(panel);
   say(panel.title, [state.task, state.model, state.source].filter(Boolean).join(" · "));
   paintFacts(panel);
   paintOptions(panel);
@@ -239,22 +208,12 @@ function paint(panel) {
   paintBusy(panel);
 }
 
-function paintBusy(panel) {
-  const { state } = panel, waits = panel.asked > (state.asked ?? 0), silent = waits && performance.now() - panel.since >= PATIENCE - 100, job = state.job;
-  say(panel.busy, silent ? "The kernel does not answer: it computes something else, or it was restarted. Then run this cell again." : progress(job));
-  mark(panel.busy, "data-tone", silent ? "warn" : "calm");
-  mark(panel.root, "aria-busy", String(waits || Boolean(job)));
-  const width = `${job?.total ? (100 * job.done / job.total).toFixed(1) : 0}%`;
-  if (panel.fill.style.width !== width) panel.fill.style.width = width;
-  mark(panel.bar, "data-idle", String(!job));
-}
-
 function paintFacts(panel) {
   const { state, page } = panel;
   mark(panel.facts, "data-old", String(!state.checked));
   const rows = facts(state.counts[page.split], state.options);
   show(panel.facts, rows.length > 0);
-  list(panel.facts, rows, ([name, value, note, bad]) => h("div", {}, h("dt", {}, name), h("dd", { "data-tone": bad ? "bad" : "calm" }, value, h("small", {}, note))));
+  list(panel.facts, rows, fact);
 }
 
 function paintOptions(panel) {
@@ -323,10 +282,8 @@ function paintTools(panel) {
   show(losses.cancel, Boolean(asks));
   show(losses.show, known);
   show(losses.scale, known);
-  const last = Math.max(0, Math.ceil(page.found / page.size) - 1);
   show(pager.root, page.found > page.size && !page.pinned);
-  for (const [steps, element] of pager.buttons) { const off = turned(page, steps) === page.at; if (element.disabled !== off) element.disabled = off; }
-  say(pager.at, `Page ${formatCount(page.at + 1)} of ${formatCount(last + 1)}`);
+  paintPager(panel, `Page ${formatCount(page.at + 1)} of ${formatCount(lastPage(page) + 1)}`);
 }
 
 function paintCards(panel) {
@@ -438,20 +395,4 @@ function pointAt(panel, token, byKey = false) {
   tip.style.top = `${above > 0 ? above : box.bottom - frame.top + 6}px`;
 }
 
-function render({ model, el }) {
-  const control = new AbortController(), panel = newPanel(model, control.signal);
-  let frame = 0;
-  const changed = () => { frame ||= requestAnimationFrame(() => { frame = 0; paint(panel); }); };
-  for (const name of ["state", "page", "error"]) model.on(`change:${name}`, changed);
-  el.append(panel.root);
-  paint(panel);
-  return () => {
-    control.abort();
-    cancelAnimationFrame(frame);
-    for (const timer of [panel.waits, panel.typing, panel.copied]) clearTimeout(timer);
-    for (const name of ["state", "page", "error"]) model.off(`change:${name}`, changed);
-    panel.root.remove();
-  };
-}
-
-export default { render };
+export default { render: view => live(view, ["state", "page", "error"], makePanel, paint) };

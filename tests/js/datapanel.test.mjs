@@ -60,12 +60,8 @@ test("a filter says itself", () => {
   assert.equal(d.conditionText("text", ["is", ""]), "text: (empty)");
 });
 
-test("the page says where it is, and why it is empty", () => {
+test("the page says why it is empty", () => {
   const page = { at: 1, size: 20, found: 1000000, of: 1000000, rows: [], query: "", where: {}, finding: null, picked: 0 }, state = { rows: 5 };
-  assert.equal(d.pageText(page), "Rows 21–40 of 1,000,000");
-  assert.equal(d.pageText({ ...page, at: 0, found: 1 }), "Row 1 of 1 found among 1,000,000");
-  assert.equal(d.pageText({ ...page, found: 0 }), "No rows");
-  assert.equal(d.lastPage({ found: 41, size: 20 }), 2);
   assert.equal(d.notice({ ...page, query: "x\x1b" }, state), "No row says “x\\x1b”.");
   assert.equal(d.notice({ ...page, query: "x", where: { label: ["is", "a"] } }, state), "No row says “x” among those that are shown.");
   assert.equal(d.notice(page, state), "No row fits these filters.");
@@ -90,9 +86,6 @@ test("cures, kinds and work in words", () => {
   assert.equal(d.cureText("drop", 1), "Drop 1 row");
   assert.equal(d.cureText("pseudonymise", 1200), "Pseudonymise 1,200 rows");
   assert.equal(d.kindly("near_copies"), "near copies");
-  assert.equal(d.progress({ name: "counting", done: 2, total: 5 }), "Counting 2 of 5…");
-  assert.equal(d.progress({ name: "splitting the rows", done: 0, total: 0 }), "Splitting the rows…");
-  assert.equal(d.progress(null), "");
 });
 
 test("it is a widget", () => assert.equal(typeof widget.render, "function"));

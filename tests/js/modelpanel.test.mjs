@@ -72,6 +72,18 @@ test("an empty list says why", () => {
   assert.equal(m.notice({ rows: [1], query }), "");
 });
 
+test("licences are summed by what they allow", () => {
+  assert.deepEqual(m.byGate([["mit", "MIT", 3, "open"], ["cc-by-nc-4.0", "x", 2, "non-commercial"], ["apache-2.0", "Apache", 4, "open"]]), [["open", "All open (7)"], ["non-commercial", "All no commercial use (2)"]]);
+});
+
+test("a chat template, or the lack of one, is said in words", () => {
+  assert.equal(m.templateText(null), "–");
+  assert.equal(m.templateText({ own: false, fits: [] }), "none");
+  assert.equal(m.templateText({ own: false, fits: ["chatml", "alpaca"] }), "none; chatml, alpaca fit");
+  assert.equal(m.templateText({ own: true, fits: [], sound: true, system: true }), "its own, takes system text");
+  assert.equal(m.templateText({ own: true, fits: [], sound: false, system: false }), "its own, with problems");
+});
+
 test("languages have names", () => assert.deepEqual(["de", "multilingual", "<b>"].map(m.languageTitle), ["German", "multilingual", "<b>"]));
 
 test("the widget is one render function", () => assert.deepEqual(Object.keys(widget), ["render"]));
