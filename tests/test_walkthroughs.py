@@ -14,6 +14,23 @@ from exercises import WALKTHROUGHS, cells_of, checked
 
 ROOT = Path(__file__).parents[1]
 RIGHT = {  # page → answers that have to pass
+    "01_should_i.ipynb": [
+        """
+from scipy.stats import binomtest
+
+def decide(tuned, baseline):
+    won, lost = int((tuned & ~baseline).sum()), int((baseline & ~tuned).sum())
+    if won + lost == 0 or binomtest(won, won + lost).pvalue >= 0.05: return "can't tell"
+    return "worth it" if won > lost else "not worth it"
+""",
+        """
+def decide(tuned, baseline):
+    gaps = tuned.astype(float) - baseline
+    drawn = np.random.default_rng(0).choice(gaps, (1000, len(gaps))).mean(1)
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return "worth it" if low > 0 else "not worth it" if high < 0 else "can't tell"
+""",
+    ],
     "02_data.ipynb": [
         """
 from finetune_wb.data.copies import copy_groups
@@ -32,13 +49,36 @@ def leaked(train_texts, test_texts):
     return [place for place, text in enumerate(test_texts) if max(len(words(text) & other) / len(words(text) | other) for other in train) > 0.7]
 """,
     ],
+    "03_tokens.ipynb": [
+        """
+def labels_of(prompt, answer, end, max_length):
+    if len(prompt) + len(answer) + 1 > max_length: return None
+    return [*prompt, *answer, end], [*[-100] * len(prompt), *answer, end]
+""",
+    ],
 }
 WRONG = {  # page → answers that have to fail, and a part of the reason
+    "01_should_i.ipynb": {
+        "decide = lambda tuned, baseline: 'worth it' if tuned.mean() > baseline.mean() else 'not worth it'": "a higher number is not yet a difference",
+        "decide = lambda tuned, baseline: 'worth it' if tuned.mean() - baseline.mean() > 0.05 else 'not worth it' if tuned.mean() - baseline.mean() < -0.05 else \"can't tell\"": "6 points better|60 rows",
+        "decide = lambda tuned, baseline: \"can't tell\"": "0% of the models that are 6 points better",
+        "decide = lambda tuned, baseline: 'yes'": "unknown words",
+        "decide = lambda tuned, baseline: (lambda gap: 'worth it' if gap > 2.6 else 'not worth it' if gap < -1.96 else \"can't tell\")((tuned.mean() - baseline.mean()) / np.sqrt((tuned.var() + baseline.var()) / len(tuned)))": "both answered the same rows",
+    },
     "02_data.ipynb": {
         "leaked = lambda train, test: {i for i, text in enumerate(test) if text in set(train)}": "0% of the retyped rows",
         "leaked = lambda train, test: {i for i, t in enumerate(test) if any(''.join(c for c in t.lower() if c.isalnum()) == ''.join(c for c in o.lower() if c.isalnum()) for o in train)}": "0% of the reworded rows",
         "leaked = lambda train, test: range(len(test))": "nobody planted were accused",
         "leaked = lambda train, test: set()": "0% of the retyped rows",
+    },
+    "03_tokens.ipynb": {
+        "labels_of = lambda prompt, answer, end, limit: (prompt + answer, [-100] * len(prompt) + answer)": "the end is not in the row",
+        "labels_of = lambda prompt, answer, end, limit: (prompt + answer + [end], prompt + answer + [end])": "the prompt is trained",
+        "labels_of = lambda prompt, answer, end, limit: (prompt + answer + [end], [-100] * len(prompt) + answer + [-100])": "its own place",
+        "labels_of = lambda prompt, answer, end, limit: (prompt + answer + [end], ([-100] * len(prompt) + answer + [end])[1:] + [-100])": "the prompt is trained|its own place",
+        "labels_of = lambda prompt, answer, end, limit: (prompt + answer + [end], [-100] * len(prompt) + answer)": "one label is needed for each token",
+        "labels_of = lambda prompt, answer, end, limit: ((prompt + answer + [end])[:limit], ([-100] * len(prompt) + answer + [end])[:limit])": "the end would be cut",
+        "labels_of = lambda prompt, answer, end, limit: (prompt + answer + [end], [-100] * len(prompt) + answer + [end]) if len(prompt + answer) + 1 < limit else None": "the row is whole",
     },
 }
 PAGES = sorted(RIGHT)
