@@ -26,7 +26,7 @@ _home = {  # public name -> the module that defines it
     "train": "training.train", "launch": "training.launch", "attach": "training.launch", "resume": "training.launch", "clone": "training.launch", "request": "control",
     "monitor": "panels.monitor", "RunMonitor": "panels.monitor", "TokenPanel": "panels.tokens", "DataPanel": "panels.data", "wait": "follow",
     "Talk": "evaluation.talk", "Playground": "panels.playground",
-    "evaluate": "evaluation.evaluate", "write_report": "evaluation.report", "merge": "export.merge",
+    "evaluate": "evaluation.evaluate", "samples": "evaluation.samples", "write_report": "evaluation.report", "merge": "export.merge",
     "WorkbenchError": "errors",
 }  # fmt: skip
 __all__ = [*_home]

@@ -37,7 +37,7 @@ def _watch(folder: Path, done: threading.Event) -> None:
             bar.update(int(100 * share), note)
         bar.update(100, "done")
 
-# %% ../nbs/80_notebook.ipynb #25d3a2e4
+# %% ../nbs/80_notebook.ipynb #1a7e479e
 def run_notebook(
     notebook: str | Path,
     recipe: str | Path = "",  # path of a recipe; empty takes the built-in default
@@ -69,7 +69,7 @@ def _execute(notebook: Path, output: Path, parameters: dict) -> None:
     import logging
     import papermill
     logging.getLogger("papermill").setLevel(logging.ERROR)
-    try: papermill.execute_notebook(notebook, output, parameters=parameters, progress_bar=False, cwd=str(notebook.parent),
+    try: papermill.execute_notebook(notebook, output, parameters=parameters, progress_bar=False, cwd=str(Path.cwd()),
                                       store_widget_state=False, extra_arguments=["--IPKernelApp.log_level=40"])
     except papermill.exceptions.PapermillExecutionError as error:
         kind = error.ename if error.ename.endswith("Error") else "error"
