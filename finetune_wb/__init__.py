@@ -20,12 +20,14 @@ __version__ = "0.1.0"
 _home = {  # public name -> the module that defines it
     "Recipe": "recipe", "load_recipe": "recipe", "override": "recipe", "to_yaml": "recipe", "describe": "recipe",
     "Dataset": "data.split", "folds": "data.split", "load_data": "data.load", "summary": "data.inspect", "inspect": "data.gate", "clean": "data.gate", "curate": "data.gate",
+    "catalog": "models.search", "Catalog": "models.search",
     "load_examples": "training.examples", "preflight": "training.examples", "tokens": "training.tokenview",
     "Run": "run", "open_run": "run", "runs": "run",
     "estimate": "training.memory", "prove": "training.prove",
     "train": "training.train", "launch": "training.launch", "attach": "training.launch", "resume": "training.launch", "clone": "training.launch", "request": "control",
-    "monitor": "panels.monitor", "RunMonitor": "panels.monitor", "TokenPanel": "panels.tokens", "DataPanel": "panels.data", "wait": "follow",
+    "monitor": "panels.monitor", "RunMonitor": "panels.monitor", "TokenPanel": "panels.tokens", "DataPanel": "panels.data", "ModelPanel": "panels.model", "wait": "follow",
     "Talk": "evaluation.talk", "Playground": "panels.playground",
+    "Workbench": "panels.workbench", "DecidePanel": "panels.decide", "TrainPanel": "panels.train", "EvaluatePanel": "panels.evaluate", "AskPanel": "panels.ask", "cheaper": "evaluation.cheaper",
     "evaluate": "evaluation.evaluate", "samples": "evaluation.samples", "write_report": "evaluation.report", "merge": "export.merge",
     "WorkbenchError": "errors",
 }  # fmt: skip

@@ -173,6 +173,6 @@ def test_import_is_light():
 
 
 def test_every_promised_name_is_there():
-    for name in finetune_wb.__all__: assert callable(getattr(finetune_wb, name))
+    for name in finetune_wb.__all__: assert callable(getattr(finetune_wb, name)) or name == "catalog"  # the one that is a value
     assert set(finetune_wb.__all__) <= set(dir(finetune_wb))
     with pytest.raises(AttributeError, match="no attribute 'trian'"): finetune_wb.trian  # noqa: B018
