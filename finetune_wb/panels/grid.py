@@ -264,15 +264,15 @@ class Grid(_Asked):
             self._orders[name, descending] = found.to_numpy().astype(np.int64)
         return self._orders[name, descending]
 
-# %% ../../nbs/70_panels.grid.ipynb #995800d7
+# %% ../../nbs/70_panels.grid.ipynb #73ab752b
 CELL, WHOLE = 240, 100_000  # characters of a cell in the table; of a text that was asked for
 
-def _cut(text: str, limit: int, query: str, start: int = 0) -> str | list:
-    "A text, or [its stretch, its length, where the stretch begins]."
+def _cut(text: str, limit: int, query: str, margin: int = 0) -> str | list:
+    "A text, or [its stretch and `margin` characters on either side, its length, where the stretch begins]."
     if len(text) <= limit: return text
     at = re.search(re.escape(query), text, re.IGNORECASE) if query else None
     start = max(0, min(at.start() - limit // 4, len(text) - limit)) if at and at.end() > limit else 0
-    return [text[start : start + limit], len(text), start]
+    return [text[max(0, start - margin) : start + limit + margin], len(text), start]
 
 def cells(
     grid: Grid,
@@ -280,6 +280,7 @@ def cells(
     names: Sequence[str],  # columns
     query: str = "",  # what was searched for
     limit: int = CELL,  # characters
+    margin: int = 0,  # characters before and after a stretch that come with it, as far as there are any
 ) -> list[list]:  # a list a row; a cell is None, text, or [a stretch of it, its length, where that begins]
     "Rows as they travel."
     import pyarrow as pa
@@ -289,8 +290,8 @@ def cells(
         values, kind = grid.data(name).take(chosen), grid.column(name).kind
         if kind == "text" and not query:
             lengths = compute.utf8_length(values).to_pylist()
-            columns.append([[head, length, 0] if length and length > limit else head for head, length in zip(compute.utf8_slice_codeunits(values, 0, limit).to_pylist(), lengths)])
-        else: columns.append([None if text is None else _cut(text, limit, query) for text in map(value_text, values.to_pylist())])
+            columns.append([[head, length, 0] if length and length > limit else head for head, length in zip(compute.utf8_slice_codeunits(values, 0, limit + margin).to_pylist(), lengths)])
+        else: columns.append([None if text is None else _cut(text, limit, query, margin) for text in map(value_text, values.to_pylist())])
     return [list(row) for row in zip(*columns)] if columns else [[] for _ in places]
 
 # %% ../../nbs/70_panels.grid.ipynb #2744d580

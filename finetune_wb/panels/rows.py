@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['PRIVATE', 'EDITED', 'Step', 'Folded', 'folded', 'covered', 'pieces', 'described', 'Viewing', 'detail']
 
-# %% ../../nbs/72_panels.rows.ipynb #a4a5fefe
+# %% ../../nbs/72_panels.rows.ipynb #4f3b9dc0
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ from ..data.findings import Change, DataFinding
 from ..data.patterns import find_spans
 from ..data.spans import placeholder, replaced
 from ..errors import DataError, Problem, plain
-from .grid import WHOLE, Grid, cells, value_text
+from .grid import CELL, WHOLE, Grid, cells, value_text
 
 # %% ../../nbs/72_panels.rows.ipynb #3a3d6837
 @dataclass(frozen=True)
@@ -151,14 +151,22 @@ class _Known:
         self.covered = {place for rows in covers.values() for place in rows}
         self.seen = self.grid.changed(covers) if self.covered else self.grid
 
-# %% ../../nbs/72_panels.rows.ipynb #60f925b7
+# %% ../../nbs/72_panels.rows.ipynb #41dc6549
+_MARGIN = 120  # characters read beyond what is shown, so that an address at the edge is seen whole
+
 def _covered_cells(rows: list[list], texts: Sequence[bool]) -> tuple[list[list], list[bool]]:
-    "Cells with their texts covered, and which rows have one that was."
-    at = [(i, j) for i, row in enumerate(rows) for j, cell in enumerate(row) if texts[j] and cell]
+    "Cells that came with a margin, without it and with their texts covered, and which rows have one that was."
     made, masked = [[*row] for row in rows], [False] * len(rows)
-    for (i, j), new in zip(at, covered([cell[0] if isinstance(cell := rows[i][j], list) else cell for i, j in at])):
-        old = rows[i][j][0] if isinstance(rows[i][j], list) else rows[i][j]
-        if new != old: made[i][j], masked[i] = [new, *rows[i][j][1:]] if isinstance(rows[i][j], list) else new, True
+    at = [(i, j) for i, row in enumerate(rows) for j, cell in enumerate(row) if cell]
+    read = [cell if isinstance(cell := rows[i][j], list) else [cell, len(cell), 0] for i, j in at]
+    found = find_spans([stretch if texts[j] else "" for (_, j), (stretch, *_) in zip(at, read)])
+    for which, ((i, j), (stretch, length, start)) in enumerate(zip(at, read)):
+        low = min(_MARGIN, start)
+        high = low + CELL if isinstance(rows[i][j], list) else length
+        spans = [span for span in found.get(which, ()) if span.end > low and span.start < high]
+        if spans: low, high, masked[i] = min(low, spans[0].start), max(high, spans[-1].end), True
+        shown = replaced(stretch[:high], spans, lambda thing, _: placeholder(thing))[low:]
+        made[i][j] = [shown, length, start] if isinstance(rows[i][j], list) else shown
     return made, masked
 
 # %% ../../nbs/72_panels.rows.ipynb #ece3c406
@@ -194,7 +202,7 @@ class _Filtered(_Known):
         order = self.seen.order(self.sort, self.descending)
         return order[np.isin(order, places)]
 
-# %% ../../nbs/72_panels.rows.ipynb #f542fe09
+# %% ../../nbs/72_panels.rows.ipynb #0c638714
 class Viewing(_Filtered):
     "What is on the screen, and why."
 
@@ -219,7 +227,7 @@ class Viewing(_Filtered):
         for row, text in one.evidence if one else ():
             place = self.place_of.get(row)
             seen[place] = f"{seen[place]} · {plain(text)}" if place in seen else plain(text)
-        shown, masked = _covered_cells(cells(self.seen, places, [column["name"] for column in self.columns], self.query), [column["kind"] in ("text", "nested") for column in self.columns])
+        shown, masked = _covered_cells(cells(self.seen, places, [column["name"] for column in self.columns], self.query, margin=_MARGIN), [column["kind"] in ("text", "nested") for column in self.columns])
         rows = [{"place": place, "cells": values, "state": self.changes.state(place), "masked": hidden or place in self.covered, "bad": int(self.bad[place]), "group": groups.get(place, (None, False))[0], "keep": groups.get(place, (None, False))[1],
                  "score": float(scores[place]) if place in scores else None, "seen": seen.get(place)} for place, values, hidden in zip(places, shown, masked)]
         return {"query": self.query, "where": {name: list(condition) for name, condition in self.conditions.items()}, "sort": self.sort, "descending": self.descending, "finding": self.finding, "picked": len(self.picked) if self.picked else 0,
