@@ -42,7 +42,7 @@ test-notebooks: env  ## the examples and assertions in nbs/
 
 test-python: env  ## tests/: edge cases, faults, end-to-end runs
 	@# Browsers, kills and clocks share these cores: what fails beside others has to pass alone, once more, or it fails.
-	OMP_NUM_THREADS=$(THREADS) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile || { echo "Once more, alone, what failed:"; OMP_NUM_THREADS=$(THREADS) $(BIN)/python -m pytest --last-failed --last-failed-no-failures none; }
+	OMP_NUM_THREADS=$(THREADS) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --durations 25 || { echo "Once more, alone, what failed:"; OMP_NUM_THREADS=$(THREADS) $(BIN)/python -m pytest --last-failed --last-failed-no-failures none; }
 
 walkthroughs: env  ## the pages in nbs/walkthroughs and nbs/recipes from top to bottom, by papermill (PAGES="02 chat" for some)
 	OMP_NUM_THREADS=$(THREADS) $(BIN)/python .ci/run_notebooks.py --workers $(WORKERS) $(PAGES)
