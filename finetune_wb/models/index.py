@@ -32,7 +32,7 @@ class Hits:
     facets: dict[str, dict[str, int]]  # modality, task, licence, language, source → value → lines, most first
     unsized: int  # lines left out only because they do not say how many parameters they have
 
-# %% ../../nbs/26_models.index.ipynb #1f2102ea
+# %% ../../nbs/26_models.index.ipynb #cf68a0c2
 class Index:
     "Lines in columns."
 
@@ -46,20 +46,15 @@ class Index:
         self.spoken_by = np.fromiter((place for place, _ in pairs), np.int64, len(pairs))
         self.columns["language"] = _codes([language for _, language in pairs])  # one for each pair
         self.parameters = _numbers([row.parameters for row in self.rows])
-        self._texts, self._orders = None, {}
-
-    @property
-    def texts(self) -> list[str]:
-        "What words are looked for in."
-        if self._texts is None: self._texts = [" ".join(filter(None, (row.id, row.architecture, row.library, row.task, row.note))).lower() for row in self.rows]
-        return self._texts
+        self.texts = [" ".join(filter(None, (row.id, row.architecture, row.library, row.task, row.note))).lower() for row in self.rows]  # what words are looked for in
+        self._names = np.empty(len(self.rows), np.int64)  # place in the alphabet
+        self._names[sorted(range(len(self.rows)), key=[row.id.lower() for row in self.rows].__getitem__)] = np.arange(len(self.rows))
+        self._orders = {}
 
     def order(self, sort: str) -> np.ndarray:
         "(rows,) places, the first line first."
         if sort in self._orders: return self._orders[sort]
-        names = np.empty(len(self.rows), np.int64)
-        names[sorted(range(len(self.rows)), key=lambda i: self.rows[i].id.lower())] = np.arange(len(self.rows))
-        keys = [names]  # the last one weighs most
+        keys = [self._names]  # the last one weighs most
         if sort != "name":
             values = [getattr(row, sort) for row in self.rows]
             if sort == "updated":  # ISO dates are in order as texts
@@ -68,7 +63,7 @@ class Index:
             numbers = _numbers(values)
             keys.append(np.where(np.isnan(numbers), np.inf, numbers * SORTS[sort]))
         if sort in _POPULAR: keys.append(np.array([row.source == "hub" for row in self.rows]))
-        self._orders[sort] = np.lexsort(keys) if self.rows else names
+        self._orders[sort] = np.lexsort(keys)
         return self._orders[sort]
 
     def spoken(self, wanted: Collection[str]) -> np.ndarray:
