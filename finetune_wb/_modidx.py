@@ -1700,8 +1700,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                     'finetune_wb/models/index.py'),
                                           'finetune_wb.models.index.Index.spoken': ( 'models.index.html#index.spoken',
                                                                                      'finetune_wb/models/index.py'),
-                                          'finetune_wb.models.index.Index.texts': ( 'models.index.html#index.texts',
-                                                                                    'finetune_wb/models/index.py'),
                                           'finetune_wb.models.index.Index.worded': ( 'models.index.html#index.worded',
                                                                                      'finetune_wb/models/index.py'),
                                           'finetune_wb.models.index._codes': ('models.index.html#_codes', 'finetune_wb/models/index.py'),

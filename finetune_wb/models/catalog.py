@@ -129,8 +129,8 @@ def _from_disk(spec: ModelSpec) -> ModelSource:
     files = [f for f in weight_files(path) if f.is_file()]
     return ModelSource(spec.id, path.resolve(), "local", sha256=sha256_of(*files) if files else None)
 
-# %% ../../nbs/20_models.catalog.ipynb #32059b34
-_FILES = ["config.json", "model.safetensors", "model-*.safetensors", "model.safetensors.index.json", "tokenizer*", "vocab*", "merges.txt",
+# %% ../../nbs/20_models.catalog.ipynb #20f29202
+_FILES = ["config.json", "generation_config.json", "model.safetensors", "model-*.safetensors", "model.safetensors.index.json", "tokenizer*", "vocab*", "merges.txt",
           "special_tokens_map.json", "added_tokens.json", "spiece.model", "sentencepiece*.model", "chat_template*", "modules.json",
           "sentence_bert_config.json", "*_Pooling/config.json", "adapter_config.json", "README.md", "LICENSE*"]
 _PICKLES = ["pytorch_model*.bin", "pytorch_model.bin.index.json"]

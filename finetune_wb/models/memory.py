@@ -5,11 +5,11 @@
 # %% auto #0
 __all__ = ['aten', 'size', 'Memory', 'Walk', 'fullest', 'Walked', 'walk_step']
 
-# %% ../../nbs/25_models.memory.ipynb #1bec5989
+# %% ../../nbs/25_models.memory.ipynb #63bc690a
 import weakref
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import nn
@@ -140,7 +140,7 @@ def fullest(
         if live > most and walk.moments[at][1] in moments: most, found = live, (i + 1, walk.moments[at][1])
     return _at(walk, *found)
 
-# %% ../../nbs/25_models.memory.ipynb #80a7814c
+# %% ../../nbs/25_models.memory.ipynb #30df332d
 @dataclass(frozen=True)
 class Walked:
     "A training step without its numbers."
@@ -150,6 +150,7 @@ class Walked:
     flops: dict[str, int]  # by type, such as bfloat16
     moved: int  # bytes read and written
     calls: int  # operations
+    moments: dict[str, Memory] = field(default_factory=dict)  # the fullest of each part of the step, without the C library's holes
 
     @property
     def held(self) -> int: return self.memory.total - self.memory.weights  # bytes from the allocator; weights may lie in the mapped file
@@ -219,7 +220,7 @@ def _on_heap(
     moment = next(name for name, (begin, end) in spans.items() if begin <= source[at] < end)
     return Memory(**{**parts, "weights": weights + parts["weights"]}, overhead=many[at] - sum(parts.values()), moment=moment)
 
-# %% ../../nbs/25_models.memory.ipynb #12edb40b
+# %% ../../nbs/25_models.memory.ipynb #d5ba792a
 def walk_step(
     model: nn.Module,  # on the meta device, `requires_grad` set; it is used up
     loss: Callable,  # (model, rows, length) → scalar, on tensors that it makes itself
@@ -251,4 +252,5 @@ def walk_step(
         parameters = sum(p.numel() for p in model.parameters())
         moving_parameters = sum(p.numel() for p in moving)
     memory = _on_heap(walk, environment) if place == "cpu" else fullest(walk, *_STEP, "evaluate")
-    return Walked(memory, parameters, moving_parameters, flops, moved, calls)
+    moments = {name: fullest(walk, name) for name in (*_STEP, *(["evaluate"] if evaluated else []))}
+    return Walked(memory, parameters, moving_parameters, flops, moved, calls, moments)

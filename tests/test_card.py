@@ -1,0 +1,366 @@
+"""Cards of models: exact against the loaded model for every architecture, read from headers alone, and hostile text as text."""
+import json
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from architectures import ARCHITECTURES, DECODERS, ENCODERS, REFUSED, architecture, load  # noqa: F401
+from causal_models import causal_model  # noqa: F401
+from hub import TOKEN, Hub, Repo, point_at, safetensors_bytes
+
+from finetune_wb.errors import ModelError
+from finetune_wb.method import METHODS
+from finetune_wb.models.card import inspect_model
+
+FORMS = [(), ("sharded", "bfloat16")]
+TEXT = ("chat", "instruction", "completion", "preference")
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("FTWB_CACHE", str(tmp_path / "measured"))
+
+
+def look(folder: Path, **options):
+    """A card without the walk of a step, which costs a second a method."""
+    return inspect_model(str(folder), **{"memory": False, **options})
+
+
+def change(folder: Path, **changes) -> Path:
+    path = folder / "config.json"
+    path.write_text(json.dumps({k: v for k, v in (json.loads(path.read_text()) | changes).items() if v is not ...}))
+    return folder
+
+
+@pytest.fixture
+def copy(architecture, tmp_path):  # noqa: F811
+    """`copy("bert")` → a folder of one's own to break."""
+    return lambda kind, *forms: Path(shutil.copytree(architecture(kind, *forms), tmp_path / f"{kind}-copy"))
+
+
+# ------------------------------------------------------------------------------------------------- exact, whatever the architecture
+
+
+def loaded(folder: Path) -> SimpleNamespace:
+    parameters = list(load(folder).parameters())
+    return SimpleNamespace(parameters=sum(p.numel() for p in parameters), bytes=sum(p.numel() * p.element_size() for p in parameters))
+
+
+@pytest.mark.parametrize("forms", FORMS, ids=["whole", "sharded-bfloat16"])
+@pytest.mark.parametrize("kind", ARCHITECTURES)
+def test_parameters_and_bytes_are_those_of_the_loaded_model(kind, forms, architecture):  # noqa: F811
+    card, real = look(architecture(kind, *forms)), loaded(architecture(kind, *forms))
+    assert (card.parameters, card.weight_bytes) == (real.parameters, real.bytes)
+    assert card.dtype == ("bfloat16" if forms else "float32") and card.formats == ("safetensors",)
+    if kind in ENCODERS: assert card.verdict.ok and card.tasks == ("classification",)
+    if kind in DECODERS: assert card.verdict.ok and card.tasks[0] == "classification" and "completion" in card.tasks
+    if kind in REFUSED: assert not card.verdict.ok and REFUSED[kind] in card.verdict.reason and card.tasks == () and card.verdict.way_out
+
+
+def test_files_that_hold_more_than_the_model_are_not_summed_up(copy):
+    """What old checkpoints hold: the tied table twice, GPT-2's masks, and position ids."""
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    folder = copy("gpt2")
+    real, held = loaded(folder), load_file(folder / "model.safetensors")
+    held["lm_head.weight"] = held["transformer.wte.weight"].clone()
+    held |= {f"transformer.h.{i}.attn.bias": torch.ones(1, 1, 64, 64) for i in range(2)}
+    held["position_ids"] = torch.arange(64)
+    save_file(held, folder / "model.safetensors", metadata={"format": "pt"})
+    card = look(folder)
+    assert (card.parameters, card.weight_bytes) == (real.parameters, real.bytes) == (loaded(folder).parameters, loaded(folder).bytes)
+    assert sum(t.numel() for t in held.values()) > real.parameters + 10_000
+
+
+def test_a_head_that_is_not_in_the_files_is_said(copy):
+    card = look(change(copy("bert-encoder"), architectures=["BertForSequenceClassification"], id2label={"0": "no", "1": "yes"}))
+    assert card.heads == ("sorts texts into classes: no, yes (BertForSequenceClassification), but the files lack its weights",)
+    assert look(copy("bert-classifier")).heads == ("sorts texts into classes: LABEL_0, LABEL_1, LABEL_2 (BertForSequenceClassification)",)
+
+
+def test_a_language_model_without_its_head_classifies_and_does_not_write(copy):
+    from safetensors.torch import load_file, save_file
+
+    folder = copy("llama")
+    held = load_file(folder / "model.safetensors")
+    save_file({k: v for k, v in held.items() if k != "lm_head.weight"}, folder / "model.safetensors", metadata={"format": "pt"})
+    card = look(folder)
+    assert card.verdict.ok and card.tasks == ("classification",) and any("writing needs" in p.what for p in card.warnings)
+
+
+# ------------------------------------------------------------------------------------------------- memory
+
+
+def rows_of(length: int, count: int = 300) -> list[dict]:
+    """Rows that are no copies of each other, each longer than the limit."""
+    import random
+
+    from conftest import WORDS
+    deal = random.Random(0)
+    return [{"text": " ".join(deal.choices(WORDS, k=2 * length))} for _ in range(count)]
+
+
+@pytest.mark.parametrize("name", ["full", "lora", "prompt_tuning"])
+def test_memory_is_what_the_recipe_is_told(name, architecture):  # noqa: F811
+    """A recipe whose largest batch has the card's shape."""
+    from finetune_wb.models.catalog import find_model
+    from finetune_wb.recipe import Recipe
+    from finetune_wb.training.fits import method_fits
+    from finetune_wb.training.memory import estimate, memory_here
+
+    recipe = Recipe(task="completion", model={"id": str(architecture("llama"))}, method={"name": name}, train={"tokens_per_batch": 4 * 32, "max_length": 32, "bf16": False, "batching": "grouped"})
+    told = estimate(recipe, rows_of(32))
+    assert told.batch.shape == (4, 32)
+    fit, = method_fits(find_model(recipe.model), recipe.model, 4, 32, ("completion",), methods=[name], machine=memory_here(), bf16=False)
+    assert fit.applies and abs(fit.bytes - told.total) < 100_000 < (told.memory.total - told.memory.overhead) / 10  # the C library's holes come and go by a page
+
+
+def test_a_deep_model_is_told_along_the_line(architecture):  # noqa: F811
+    from finetune_wb.models.catalog import find_model
+    from finetune_wb.recipe import ModelSpec
+    from finetune_wb.training.fits import _Asked, needs
+
+    folder = architecture("bert", layers=14)
+    source, spec, labels = find_model(ModelSpec(id=str(folder))), ModelSpec(id=str(folder)), ("no", "yes")
+    for name in ("full", "last_layers", "lora"):
+        told, walked = needs(source, spec, METHODS[name](), 8, 64, labels), _Asked(source, spec, labels, None, 8, 64, "cpu", False).walk(METHODS[name]())
+        fullest = max(walked.moments.values(), key=lambda memory: memory.total)
+        assert (told.weights, told.optimizer) == (walked.memory.weights, fullest.optimizer) and abs(told.total - told.overhead - fullest.total) < 0.02 * fullest.total
+
+
+@pytest.mark.parametrize("free, verdict", [(10**12, "fits"), (600_000_000, "tight"), (10**6, "does not fit")])
+def test_bars_follow_the_machine(free, verdict, architecture, monkeypatch):  # noqa: F811
+    from finetune_wb.models import card as module
+
+    monkeypatch.setattr(module, "memory_here", lambda: {"place": "cpu", "name": "a processor", "total": 2 * free, "free": free})
+    monkeypatch.setattr(module, "method_fits", lambda *a, **k: _only("lora", *a, **k))
+    card = inspect_model(str(architecture("bert")), batch=2, length=16)
+    assert [fit.verdict for fit in card.methods] == [verdict] and card.verdict.ok == (verdict != "does not fit")
+    assert verdict in str(card) and verdict in card._repr_html_() and ("smaller batch" in card.verdict.way_out) == (verdict == "does not fit")
+
+
+def _only(name, *arguments, **options):
+    from finetune_wb.training.fits import method_fits
+    return method_fits(*arguments, **options, methods=[name], bf16=False)
+
+
+def test_methods_that_do_not_apply_say_why(architecture):  # noqa: F811
+    fits = {fit.method: fit for fit in inspect_model(str(architecture("albert")), batch=2, length=16).methods}
+    assert fits.keys() == METHODS.keys()
+    assert not fits["last_layers"].applies and "layers" in fits["last_layers"].why_not  # its layers are one
+    assert not fits["prompt_tuning"].applies and "pools" in fits["prompt_tuning"].why_not and fits["prompt_tuning"].bytes is None
+    assert fits["full"].applies and fits["lora"].bytes > 0 and fits["full"].verdict
+
+
+# ------------------------------------------------------------------------------------------------- tokenizer and template
+
+
+@pytest.mark.parametrize("kind", ["llama", "qwen3", "gemma3", "mistral", "smollm", "gpt2"])
+def test_templates_of_many_families(kind, causal_model):  # noqa: F811
+    card = look(causal_model(kind))
+    assert set(TEXT) <= set(card.tasks) and card.tokenizer["tokens"] == card.tokenizer["embedding_rows"]
+    if kind == "gpt2": assert not card.template["own"] and "alpaca" in card.template["fits"] and any("no chat template" in p.what for p in card.warnings)
+    else: assert card.template["own"] and card.template["sound"] and card.template["system"]
+    assert card.template.get("marks_answers", False) == (kind == "smollm")
+
+
+def test_a_template_whose_answers_never_end_is_said(causal_model, tmp_path):  # noqa: F811
+    folder = Path(shutil.copytree(causal_model("qwen3"), tmp_path / "model"))
+    path = folder / "generation_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"eos_token_id": 0}))
+    card = look(folder)
+    assert not card.template["sound"] and any("generation stops at" in p.what for p in card.warnings)
+    assert card.verdict.ok  # a cure is known, so it is a warning
+
+
+@pytest.mark.parametrize("template", ["{{ 1 / 0 }}", "{% for m in messages %}", "{{ raise_exception('no') }}", "{{ ''.__class__.__mro__ }}", "nothing of it"])
+def test_a_broken_template_is_a_warning(template, causal_model, tmp_path):  # noqa: F811
+    folder = Path(shutil.copytree(causal_model("qwen3"), tmp_path / "model"))
+    (folder / "chat_template.jinja").write_text(template)
+    card = look(folder)
+    assert not card.template.get("sound") and any("chat template" in p.what for p in card.warnings) and "completion" in card.tasks
+
+
+# ------------------------------------------------------------------------------------------------- what is refused
+
+
+def test_a_pickle_is_named_and_never_opened(architecture, monkeypatch):  # noqa: F811
+    import torch
+
+    folder = architecture("bert", "pickled")
+    monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("a pickle was opened"))
+    card = look(folder)
+    assert not card.verdict.ok and "pickle can run code" in card.verdict.reason and "safetensors" in card.verdict.way_out and card.formats == ("pickle",)
+
+
+def test_code_of_its_own_is_refused_and_not_run(copy, tmp_path):
+    folder = change(copy("bert"), model_type="mine", auto_map={"AutoConfig": "mine.Config", "AutoModel": "mine.Model"})
+    (folder / "mine.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    card = look(folder)
+    assert card.remote_code and not card.verdict.ok and "trust_remote_code" in card.verdict.way_out and not (tmp_path / "ran").exists()
+    look(folder, trust_remote_code=True)
+    assert (tmp_path / "ran").exists()  # asked for, and so it ran
+
+
+@pytest.mark.parametrize("changes", [{"num_hidden_layers": 10**9}, {"num_hidden_layers": -1}, {"hidden_size": "wide"}, {"model_type": ["bert"]}, {"model_type": "no-such"}, {"architectures": {"a": 1}}, {"architectures": ["os"]},
+                                     {"id2label": "x"}, {"vocab_size": 3}, {"num_attention_heads": 0}, {"quantization_config": {"bits": 4}}, {"id2label": {"0": "a" * 10**5}}], ids=str)
+def test_damaged_configurations_get_a_card(changes, copy):
+    card = look(change(copy("bert-classifier"), **changes))
+    assert len(str(card)) < 5000 and json.dumps(card.as_dict())
+    if changes.keys() & {"num_hidden_layers", "hidden_size", "model_type", "vocab_size", "num_attention_heads", "quantization_config"}: assert not card.verdict.ok and card.verdict.way_out and card.tasks == ()
+
+
+@pytest.mark.parametrize("file, content", [("config.json", b"{"), ("config.json", b"[]"), ("config.json", None), ("tokenizer.json", b"{}"), ("tokenizer.json", None), ("model.safetensors", b"torn"), ("model.safetensors", None)])
+def test_damaged_files_get_a_card(file, content, copy):
+    folder = copy("bert")
+    if content is None: (folder / file).unlink()
+    else: (folder / file).write_bytes(content)
+    card = look(folder)
+    assert not card.verdict.ok and card.verdict.way_out
+
+
+def test_a_length_beyond_the_model_is_cut_and_said(architecture):  # noqa: F811
+    card = look(architecture("bert"), length=500)
+    assert card.shape == {"batch": 8, "length": 64} and any("at most 64 tokens" in p.what for p in card.warnings)
+    with pytest.raises(ModelError, match="at least 1 row"): look(architecture("bert"), batch=0)
+
+
+# ------------------------------------------------------------------------------------------------- hostile text
+
+EVIL = '<img src=x onerror=alert(1)>"\'&\x1b[2J\u202e</td><script>alert(2)</script>'
+
+
+class Tags(HTMLParser):
+    def __init__(self, text):
+        super().__init__()
+        self.seen = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes): self.seen.append((tag, dict(attributes)))
+
+
+def test_a_strangers_strings_are_text_everywhere(copy, tmp_path):
+    folder = change(copy("bert-classifier"), id2label={"0": EVIL, "1": EVIL}, model_type=EVIL, architectures=[EVIL])
+    (folder / "README.md").write_text(f"---\nlicense: {json.dumps(EVIL)}\n---\n# {EVIL}\n", encoding="utf-8")
+    folder = folder.rename(tmp_path / "<script>alert(3)")
+    card = look(folder)
+    tags = Tags(card._repr_html_()).seen
+    assert {tag for tag, _ in tags} <= {"div", "b", "table", "tr", "th", "td", "p", "span"} and all(set(attributes) <= {"style"} for _, attributes in tags)
+    assert not {"\x1b", "\u202e"} & set(str(card) + card._repr_html_() + "".join(map(str, _strings(card.as_dict()))))
+
+
+def _strings(value):
+    if isinstance(value, dict): return [s for k, v in value.items() for s in (k, *_strings(v))]
+    if isinstance(value, list | tuple): return [s for v in value for s in _strings(v)]
+    return [value] if isinstance(value, str) else []
+
+
+# ------------------------------------------------------------------------------------------------- on the hub
+
+
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    with Hub() as server: yield server.use(monkeypatch, tmp_path / "home")
+
+
+def put(hub, folder, id="acme/tiny", **said) -> Repo: return hub.add(Repo(id, folder, **{"lfs_from": 1000, "card": {"license": "mit"}, **said}))
+
+
+def of_weights(hub) -> list: return [a for a in hub.asked if a.method == "GET" and ("/lfs/" in a.path or a.path.endswith((".safetensors", ".bin")))]
+
+
+@pytest.mark.parametrize("kind", ["bert", "qwen2", "t5", "vit", "llama-tied"])
+def test_a_hub_card_is_that_of_the_folder(kind, hub, architecture):  # noqa: F811
+    repo = put(hub, architecture(kind, "sharded"), updated="2025-03-04T05:06:07.000Z")
+    card, local = look("acme/tiny"), look(architecture(kind, "sharded"))
+    for name in ("architecture", "parameters", "dtype", "weight_bytes", "context", "tokenizer", "template", "heads", "tasks", "formats", "remote_code"): assert getattr(card, name) == getattr(local, name), name
+    assert (card.source, card.commit, card.updated, card.licence.id, card.verdict.ok) == ("hub", repo.sha, "2025-03-04", "mit", local.verdict.ok)
+    assert card.download_bytes == sum(len(body) for name, body in repo.files.items() if name != "preprocessor_config.json")
+
+
+def test_no_weights_are_fetched_to_answer(hub):
+    """A model of 8 MB in two shards: what is asked for of them are ranges of at most 100 kB each, by the hub's own log."""
+    shapes = {f"layer.{i}.weight": (1000, 1000) for i in range(2)}
+    files = {f"model-0000{i + 1}-of-00002.safetensors": safetensors_bytes({name: shape}) for i, (name, shape) in enumerate(shapes.items())}
+    index = {"weight_map": {name: f"model-0000{i + 1}-of-00002.safetensors" for i, name in enumerate(shapes)}}
+    hub.add(Repo("acme/large", {"config.json": b'{"model_type": "new-kind"}', "model.safetensors.index.json": json.dumps(index).encode(), "pytorch_model.bin": bytes(5_000_000), **files}))
+    card = look("acme/large")
+    asked = of_weights(hub)
+    ranges = [tuple(map(int, a.headers["range"].removeprefix("bytes=").split("-"))) for a in asked if a.to == "cdn"]
+    assert card.parameters == 2_000_000 and card.weight_bytes == 8_000_000 and card.formats == ("safetensors", "pickle")
+    assert len(ranges) == 2 and all(last - first <= 100_000 for first, last in ranges) and all("range" in a.headers for a in asked)
+    assert not [a for a in hub.asked if a.path.endswith(".bin")]
+
+
+def test_everything_is_read_at_one_commit(hub, architecture):  # noqa: F811
+    repo = put(hub, architecture("bert"))
+    look("acme/tiny", revision="main")
+    assert {a.path.split("/resolve/")[1].split("/")[0] for a in hub.asked if "/resolve/" in a.path} == {repo.sha}
+    old = dict(repo.files)
+    hub.add(Repo("acme/tiny", {**old, "README.md": b"new"}, history=(old,), refs={"v1": 0}, lfs_from=1000))
+    assert look("acme/tiny", revision="v1").commit == hub.repos["acme/tiny"].commits()[0][0] != look("acme/tiny").commit
+    with pytest.raises(ModelError, match="no such revision"): look("acme/tiny", revision="v9")
+
+
+def test_a_second_look_asks_for_headers_only(hub, architecture):  # noqa: F811
+    put(hub, architecture("bert"))
+    look("acme/tiny")
+    hub.asked.clear()
+    look("acme/tiny")
+    assert not [a for a in hub.asked if a.path.endswith((".json", ".txt"))] and len(hub.asked) <= 4
+
+
+def test_a_gated_model_shows_what_anyone_is_told(hub, architecture, monkeypatch):  # noqa: F811
+    put(hub, architecture("llama-tied"), gated="manual", card={"license": "llama3.2"})
+    card = look("acme/tiny")
+    assert card.gated and not card.verdict.ok and "gated" in card.verdict.reason and "HF_TOKEN" in card.verdict.way_out
+    assert card.licence.gate == "conditions" and card.parameters == hub.repos["acme/tiny"].safetensors()["total"] and card.dtype == "float32" and card.download_bytes > 0
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    card = look("acme/tiny")
+    assert card.verdict.ok and card.gated and TOKEN not in str(card) + card._repr_html_() + json.dumps(card.as_dict())
+
+
+def test_what_is_not_there_and_what_does_not_answer(hub, architecture, monkeypatch, tmp_path):  # noqa: F811
+    with pytest.raises(ModelError, match="no such model, or it is private"): look("acme/nothing")
+    put(hub, architecture("bert"))
+    hub.fault("/api/models/", status=500, times=None)
+    with pytest.raises(ModelError, match="status 500"): look("acme/tiny")
+    hub.heal()
+    hub.fault(r"/lfs/", status=503, times=None)
+    card = look("acme/tiny")
+    assert not card.verdict.ok and "503" in card.verdict.reason
+    point_at(monkeypatch, "http://127.0.0.1:9", tmp_path / "elsewhere")
+    with pytest.raises(ModelError, match="can't be reached"): look("acme/tiny")
+
+
+def test_a_model_in_the_cache_needs_no_hub_and_no_ranges(hub, architecture, monkeypatch, tmp_path):  # noqa: F811
+    from finetune_wb.models.catalog import find_model
+    from finetune_wb.recipe import ModelSpec
+
+    repo = put(hub, architecture("bert"))
+    find_model(ModelSpec(id="acme/tiny"))
+    hub.asked.clear()
+    card = look("acme/tiny")
+    assert (card.source, card.commit, card.download_bytes) == ("cache", repo.sha, 0) and not of_weights(hub) and card.verdict.ok
+    point_at(monkeypatch, "http://127.0.0.1:9", tmp_path / "home")
+    card = look("acme/tiny")
+    assert (card.source, card.commit, card.verdict.ok) == ("cache", repo.sha, True)
+
+
+@pytest.mark.parametrize("body", [b"", b"torn", b"\xff" * 100, (10**15).to_bytes(8, "little") + b"{}", (50).to_bytes(8, "little") + b"[" * 50, safetensors_bytes({"a": (10, 10)})[:100]], ids=range(6))
+def test_a_hostile_header_gets_a_card(body, hub, architecture):  # noqa: F811
+    files = {f.name: f.read_bytes() for f in architecture("bert").iterdir()} | {"model.safetensors": body}
+    hub.add(Repo("acme/tiny", files, parameters={"F32": 1}))
+    card = look("acme/tiny")
+    assert not card.verdict.ok and card.warnings
+
+
+def test_names_that_point_outside_stay_outside(hub, architecture, tmp_path):  # noqa: F811
+    files = {f.name: f.read_bytes() for f in architecture("bert").iterdir() if f.name != "model.safetensors"}
+    index = {"weight_map": {"a": "../../../evil.safetensors", "b": "/tmp/evil.safetensors", "c": "model-1.safetensors"}}
+    hub.add(Repo("acme/tiny", {**files, "model.safetensors.index.json": json.dumps(index).encode()}))
+    card = look("acme/tiny")
+    assert not card.verdict.ok and any("outside" in p.what for p in card.warnings) and not Path("/tmp/evil.safetensors").exists()
