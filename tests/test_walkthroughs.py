@@ -85,9 +85,11 @@ PAGES = sorted(RIGHT)
 every_page = pytest.mark.parametrize("page", PAGES)
 
 
-@every_page
-def test_an_exercise_has_one_place_for_the_answer(page):
-    assert [is_answer for _, is_answer in cells_of(page)].count(True) == 1
+@pytest.mark.parametrize("page", sorted(path.name for path in WALKTHROUGHS.glob("[0-9][0-9]_*.ipynb")))
+def test_every_numbered_page_has_an_exercise_and_is_committed_without_its_answer(page):
+    (blank,) = [source for source, is_answer in cells_of(page) if is_answer]
+    name, equals, value = blank.partition("=")
+    assert value.split("#")[0].strip() == "None" and f"check({name.strip()})" in cells_of(page)[-1][0]
 
 
 @every_page
