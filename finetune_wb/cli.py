@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['app', 'RunsDir', 'RunId', 'Overrides', 'RecipeFile', 'RunName', 'Queue', 'recipe_command', 'fields', 'data', 'models',
-           'inspect', 'preflight', 'memory', 'tokens', 'cheaper', 'train', 'evaluate', 'merge', 'launch', 'resume',
-           'clone', 'stop', 'pause', 'request', 'runs', 'show', 'watch', 'chat', 'notebook', 'main']
+           'recommend', 'inspect', 'preflight', 'memory', 'tokens', 'cheaper', 'train', 'evaluate', 'merge', 'launch',
+           'resume', 'clone', 'stop', 'pause', 'request', 'runs', 'show', 'watch', 'chat', 'notebook', 'main']
 
 # %% ../nbs/81_cli.ipynb #2def88af
 import os
@@ -66,7 +66,7 @@ def data(recipe: RecipeFile, overrides: Overrides = None):
     _table(["split", *map(str, frame.columns)], [[name, *row] for name, row in zip(frame.index, frame.values.tolist())], title=dataset.source)
     for note in dataset.notes: typer.echo(f"note: {plain(note)}")
 
-# %% ../nbs/81_cli.ipynb #a35acd92
+# %% ../nbs/81_cli.ipynb #5d004d9d
 @app.command()
 def models(
     words: Annotated[list[str] | None, typer.Argument(help="Each of them in a model's name, architecture, library, task or note.")] = None,
@@ -94,6 +94,20 @@ def models(
     head, *rows = found.cells()
     if rows: _table(head, rows)
     typer.echo(f"{len(found.rows)} of {found.total:,}")
+
+@app.command()
+def recommend(
+    recipe: RecipeFile, overrides: Overrides = None,
+    measure: Annotated[bool, typer.Option(help="Ask what would be had for less, which takes seconds to minutes.")] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+):
+    "Whether to fine-tune at all, and what to start from: models for the recipe's rows and this machine, with reasons. No test row is read."
+    import json
+
+    from finetune_wb.evaluation.recommend import recommend as ask
+    from finetune_wb.recipe import load_recipe
+    found = ask(data=load_recipe(recipe, *(overrides or [])), measure=measure)
+    typer.echo(json.dumps(found.as_dict()) if as_json else _lines(found))
 
 # %% ../nbs/81_cli.ipynb #7b799c77
 def _limits(recipe, task: str) -> dict:
