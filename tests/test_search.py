@@ -77,7 +77,7 @@ def test_filters_reach_the_hub(hub):
     assert names(catalog.search("TINY bert", source="hub")) == ["someone/tiny-bert"]  # the hub looks for one string, the rest is sifted here
     asked = [a.query for a in hub.asked]
     assert any(q.get("pipeline_tag") == ["text-classification"] for q in asked) and any(q.get("filter") == ["license:llama3"] for q in asked) and any(q.get("search") == ["tiny"] for q in asked)
-    assert any(q.get("num_parameters") == ["min:0,max:3000000"] for q in asked)
+    assert any(q.get("num_parameters") == ["min:0,max:3M"] for q in asked)
 
 
 def test_gates_of_licences_and_several_values(hub):

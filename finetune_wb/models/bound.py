@@ -5,9 +5,10 @@
 # %% auto #0
 __all__ = ['PROCESS', 'needed', 'most_parameters', 'memory_here']
 
-# %% ../../nbs/26_models.bound.ipynb #eeea0949
+# %% ../../nbs/26_models.bound.ipynb #ab323b51
 from collections.abc import Mapping
 from contextlib import suppress
+from importlib.metadata import version
 from pathlib import Path
 
 from ..errors import ModelError, Problem, nearest
@@ -56,12 +57,13 @@ def most_parameters(
         low, high = (middle, high) if needed(middle, method, **batch) <= bytes_ else (low, middle)
     return low
 
-# %% ../../nbs/26_models.bound.ipynb #e45d52c1
+# %% ../../nbs/26_models.bound.ipynb #84d5283a
 def _gpu() -> dict | None:
     "The first GPU this process may use; `None` without one."
     from finetune_wb.system import _gpus, _nvml
     nvml = _nvml()
     try:
+        if version("torch").endswith("+cpu"): return None  # it could not be used
         gpu = _gpus(nvml)[0]
         found, name = nvml.nvmlDeviceGetMemoryInfo(gpu), nvml.nvmlDeviceGetName(gpu)
         return {"place": "cuda", "name": name.decode() if isinstance(name, bytes) else name, "total": found.total, "free": found.free}

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from .listing import HUB_FIELDS, Listed, hub_model
 
-# %% ../../nbs/26_models.hub.ipynb #438c3e11
+# %% ../../nbs/26_models.hub.ipynb #a5d1d5c1
 _SORTED = {"downloads": "downloads", "likes": "likes", "trending": "trendingScore", "updated": "lastModified"}
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Question:
     def parameters(self, task: str | None) -> dict:
         "Of one request, for one task."
         longest = max(self.words.split(), key=len, default="")
-        small = {} if self.max_parameters is None else {"num_parameters": f"min:0,max:{self.max_parameters}"}
+        small = {} if self.max_parameters is None else {"num_parameters": f"min:0,max:{-(-self.max_parameters // 10**6)}M"}  # as the hub's own pages write it, rounded up
         return {"sort": _SORTED.get(self.sort, "downloads"), "limit": min(1000, self.limit if len(self.words.split()) < 2 else 4 * self.limit), "expand": HUB_FIELDS,
                 **({"search": longest} if longest else {}), **({"pipeline_tag": task} if task else {}), **({"filter": list(self.tags)} if self.tags else {}), **small}
 
