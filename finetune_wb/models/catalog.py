@@ -129,7 +129,7 @@ def _from_disk(spec: ModelSpec) -> ModelSource:
     files = [f for f in weight_files(path) if f.is_file()]
     return ModelSource(spec.id, path.resolve(), "local", sha256=sha256_of(*files) if files else None)
 
-# %% ../../nbs/20_models.catalog.ipynb #20f29202
+# %% ../../nbs/20_models.catalog.ipynb #0e85d227
 _FILES = ["config.json", "generation_config.json", "model.safetensors", "model-*.safetensors", "model.safetensors.index.json", "tokenizer*", "vocab*", "merges.txt",
           "special_tokens_map.json", "added_tokens.json", "spiece.model", "sentencepiece*.model", "chat_template*", "modules.json",
           "sentence_bert_config.json", "*_Pooling/config.json", "adapter_config.json", "README.md", "LICENSE*"]
@@ -161,6 +161,7 @@ def _hub_problem(spec: ModelSpec, error: Exception) -> Problem:
         return Problem("the hub has no such model, or it is private", f"{close if close.startswith('Did') else local} {account}", **where)
     if status in (401, 403): return Problem("the hub refuses access", f"{account} A token that has expired is refused as well.", **where)
     if isinstance(error, (errors.OfflineModeIsEnabled, errors.LocalEntryNotFoundError)): return Problem("is not in the hub's cache on this machine, and HF_HUB_OFFLINE forbids to fetch it", f"Unset it, or choose another model. {local}", **where)
+    if status == 429: return Problem("the hub asks to be left alone for a while: too many requests", f"Try again later; with an account the hub allows more. {account}", **where)
     if status is not None and status >= 400: return Problem(f"the hub answered with status {status}", f"Try again later. {local}", **where)
     if isinstance(error, OSError) and error.errno: return Problem(f"can't be stored in the hub's cache: {error.strerror}", "HF_HOME names another place.", **where)
     return Problem(f"can't be fetched: the hub can't be reached ({type(error).__name__})", f"Check the network and the proxy. {local}", **where)
