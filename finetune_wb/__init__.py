@@ -20,7 +20,7 @@ __version__ = "0.1.0"
 _home = {  # public name -> the module that defines it
     "Recipe": "recipe", "load_recipe": "recipe", "override": "recipe", "to_yaml": "recipe", "describe": "recipe",
     "Dataset": "data.split", "folds": "data.split", "load_data": "data.load", "summary": "data.inspect", "inspect": "data.gate", "clean": "data.gate", "curate": "data.gate",
-    "catalog": "models.search", "Catalog": "models.search", "recommend": "evaluation.recommend",
+    "catalog": "models.search", "Catalog": "models.search", "recommend": "evaluation.recommend", "inspect_model": "models.card", "download": "models.download",
     "load_examples": "training.examples", "preflight": "training.examples", "tokens": "training.tokenview",
     "Run": "run", "open_run": "run", "runs": "run",
     "estimate": "training.memory", "prove": "training.prove",
