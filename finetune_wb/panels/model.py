@@ -201,7 +201,7 @@ class _Fetches(_Reads):
             self._read()
         self._work(f"download {name}", f"downloading {name}", do)
 
-# %% ../../nbs/73_panels.model.ipynb #d3f5a1bd
+# %% ../../nbs/73_panels.model.ipynb #bddf3d45
 class _Chooses(_Fetches):
     "Changes of the recipe."
 
@@ -233,7 +233,7 @@ class _Chooses(_Fetches):
         if card is None:
             with _READING: card = self._inspect(self._key(name))
         if isinstance(card, Exception): raise card
-        if not card.verdict.ok: raise ModelError(Problem(plain(card.verdict.reason), plain(card.verdict.way_out), field="model.id", value=name))
+        if not card.verdict.ok: raise ModelError(Problem(plain(card.verdict.reason).rstrip("."), plain(card.verdict.way_out), field="model.id", value=name))
         ways = {fit.method: fit for fit in card.methods}
         wanted = method or self._recipe.method.name
         if wanted not in ways: raise ModelError(Problem("is no method", nearest(str(wanted), ways), field="method.name", value=wanted))
@@ -266,7 +266,7 @@ class _Chooses(_Fetches):
         self._read()
         return self
 
-# %% ../../nbs/73_panels.model.ipynb #d45d71ae
+# %% ../../nbs/73_panels.model.ipynb #61d11974
 class _Says(_Chooses):
     "What it says of itself."
 
@@ -284,7 +284,7 @@ class _Says(_Chooses):
         "All but what was found."
         self._names |= {told(name): name for name in [self._recipe.model.id, *self._compared, *_downloads, *([self._open] if self._open else [])]}
         job = next((job for kind, job in self._jobs.items() if not kind.startswith("download ")), None)
-        downloads = [{"id": name, "state": each.state, "done": each.done, "total": each.total, "file": each.file, "error": str(each.error) if each.error else ""} for name, each in _downloads.items()]
+        downloads = [{"id": name, "state": each.state, "done": each.done, "total": each.total, "file": each.file, "note": each.note, "error": str(each.error) if each.error else ""} for name, each in _downloads.items()]
         return told({"recipe": {"id": self._recipe.model.id, "revision": self._recipe.model.revision, "method": self._recipe.method.name}, "changed": bool(self._made), "open": self._open, "compared": self._compared, "batch": self._batch,
                      "length": self._length, "methods": [*METHODS], "downloads": downloads, "token": _has_token(), "job": {"name": job.name, "done": job.done, "total": job.total} if job else None, "asked": self._asked}) | {"code": _as_code(self._made)}
 

@@ -104,10 +104,10 @@ export function compared(cards) {
 }
 
 /** How far a download is, in words. */
-export function downloadText({ state, done, total, file, error }) {
+export function downloadText({ state, done, total, file, error, note }) {
   const amount = finite(total) && total > 0 ? `${formatBytes(done)} of ${formatBytes(total)}` : formatBytes(done);
   if (state === "waiting") return "waits…";
-  if (state === "running") return `${amount}${file ? ` · ${spoken(file)}` : ""}`;
+  if (state === "running") return `${amount}${note || file ? ` · ${spoken(note || file)}` : ""}`;
   if (state === "finished") return `${formatBytes(total)}, here and checked against the hub's hashes`;
   if (state === "cancelled") return `Stopped at ${amount}; what is here stays.`;
   return `Failed at ${amount}: ${spoken(error || "no reason given")}`;
@@ -151,7 +151,7 @@ function makePanel(model, signal) {
   const panel = newPanel(model, signal, { active: 0, code: false, searched: 0, sought: "", side: false, cards: {} });
   panel.page = model.get("page") ?? {};
   /** Another search; what is not said stays as it is, but for the page. */
-  panel.search = fields => { clearTimeout(panel.typing); panel.active = 0; panel.ask("search", fields); panel.searched = panel.asked; };
+  panel.search = fields => { clearTimeout(panel.typing); panel.active = 0; panel.side = false; panel.ask("search", fields); panel.searched = panel.asked; };
   build(panel);
   return panel;
 }
@@ -222,7 +222,7 @@ function paintTools(panel) {
   options(made.sort, page.sorts, query.sort);
   list(made.modalities, [["", "All", null], ...facets.modality], ([name, title, count]) => {
     const input = panel.on(h("input", { type: "radio", name: `${panel.id}-family`, value: name }), "change", () => panel.search({ modality: name || null, task: null }));
-    return h("label", { class: "ftwb-choice", "data-none": String(count === 0) }, input, h("span", {}, spoken(title), ...(count === null ? [] : [h("small", {}, formatCount(count))])));
+    return h("label", { class: "ftwb-choice", "data-none": String(count === 0) }, input, h("span", {}, spoken(title), ...(count === null ? [] : [" ", h("small", {}, formatCount(count))])));
   });
   for (const input of made.modalities.querySelectorAll("input")) input.checked = input.value === (query.modality ?? "");
   const choices = {

@@ -57,6 +57,7 @@ test("a download says how far it is, and why it ended", () => {
   const at = more => m.downloadText({ state: "running", done: 5e6, total: 1e9, file: "model.safetensors", error: "", ...more });
   assert.equal(at({}), "5 MB of 1.00 GB · model.safetensors");
   assert.equal(at({ total: null, file: "" }), "5 MB");
+  assert.equal(at({ note: "the hub asks for a pause" }), "5 MB of 1.00 GB · the hub asks for a pause");
   assert.match(at({ state: "cancelled" }), /^Stopped at 5 MB of 1.00 GB; what is here stays/);
   assert.match(at({ state: "failed", error: "the hub\u202e" }), /^Failed at 5 MB of 1.00 GB: the hub\\u202e$/);
   assert.match(at({ state: "finished" }), /^1.00 GB, here/);
