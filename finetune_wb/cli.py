@@ -67,7 +67,7 @@ def data(recipe: RecipeFile, overrides: Overrides = None):
     _table(["split", *map(str, frame.columns)], [[name, *row] for name, row in zip(frame.index, frame.values.tolist())], title=dataset.source)
     for note in dataset.notes: typer.echo(f"note: {plain(note)}")
 
-# %% ../nbs/81_cli.ipynb #552ef90f
+# %% ../nbs/81_cli.ipynb #a35acd92
 @app.command()
 def models(
     words: Annotated[list[str] | None, typer.Argument(help="Each of them in a model's name, architecture, library, task or note.")] = None,
@@ -96,6 +96,7 @@ def models(
     if rows: _table(head, rows)
     typer.echo(f"{len(found.rows)} of {found.total:,}")
 
+# %% ../nbs/81_cli.ipynb #709e6349
 ModelId = Annotated[str, typer.Argument(help="A name of the catalogue, a folder, or a hub id (owner/name).")]
 Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub model; the default branch without it.")]
 
