@@ -111,6 +111,8 @@ def test_extraction_is_marked_by_the_parser(tmp_path, few_sources):
 
     thing = Documented("x", "def", "mean", "def mean(self, a, /, axis=None, *, dtype, keep=False)", "")
     assert found["asked"](thing) == {"Name the function.": "mean", "List its parameters.": "a, axis, dtype, keep", "List the parameters that may be left out.": "axis, keep"}
+    rest = Documented("x", "def", "draw", "def draw(path, *shapes, by, **options)", "")
+    assert list(found["asked"](rest).values())[1:] == ["path, shapes, by, options", "shapes, options"]
     bare = Documented("x", "def", "now", "def now() -> int", "")
     assert list(found["asked"](bare).values()) == ["now", "none", "none"]
 
