@@ -5,15 +5,15 @@
 # %% auto #0
 __all__ = ['SOURCES', 'LANGUAGES', 'HUB_FIELDS', 'Listed', 'embedded_models', 'cached_models', 'folder_models', 'hub_model']
 
-# %% ../../nbs/25_models.listing.ipynb #5a15feb6
+# %% ../../nbs/25_models.listing.ipynb #3df085e0
 import json
 import math
 import os
 import re
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime, timezone
+from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -71,11 +71,21 @@ def _task_of(
     if "ConditionalGeneration" in made: return "text2text-generation" if not config.get("vision_config") else "image-text-to-text"
     return "feature-extraction" if re.search(r"\w+Model\b", made) else None
 
-# %% ../../nbs/25_models.listing.ipynb #73327bd7
+# %% ../../nbs/25_models.listing.ipynb #945ca11b
 def _read_json(file: Path) -> dict:
     try: found = json.loads(file.read_bytes()) if file.stat().st_size < 20_000_000 else {}
     except (OSError, ValueError, RecursionError): return {}
     return found if isinstance(found, dict) else {}
+
+@lru_cache(4096)
+def _counted(
+    file: Path,
+    stamp: tuple,  # size and time of change: another file is counted anew
+) -> tuple[int, str]:
+    "Parameters in a file's header, and what is wrong with it."
+    try: header = read_header(file)
+    except (OSError, ValueError) as error: return 0, f"{file.name} {error if isinstance(error, ValueError) else 'cannot be read'}"
+    return sum(math.prod(shape) for dtype, shape in header.values() if dtype.startswith(("F", "BF"))), ""
 
 def _weights(folder: Path) -> tuple[int | None, str]:
     "Parameters in the headers, and what is wrong with the weights: empty where nothing is."
@@ -84,12 +94,9 @@ def _weights(folder: Path) -> tuple[int | None, str]:
     there = [f for f in files if f.is_file() and f.parent == folder]
     if len(there) < len(files): return None, f"{len(there)} of {len(files)} weight files are there"
     if files[0].suffix == ".bin": return None, ""
-    counts = Counter()
-    for file in files:
-        try: header = read_header(file)
-        except (OSError, ValueError) as error: return None, f"{file.name} {error if isinstance(error, ValueError) else 'cannot be read'}"
-        for dtype, shape in header.values(): counts[dtype[:1]] += math.prod(shape)
-    return (counts["F"] + counts["B"]) or None, ""
+    counts = [_counted(file, ((found := file.stat()).st_size, found.st_mtime_ns)) for file in files]
+    wrong = next((wrong for _, wrong in counts if wrong), "")
+    return None if wrong else sum(count for count, _ in counts) or None, wrong
 
 def _broken(folder: Path) -> list[str]:
     "Names of links that lead nowhere."
@@ -104,7 +111,7 @@ def _disk_size(folder: Path) -> tuple[int, float]:
         except OSError: continue
     return sum(many for many, _ in found), max((when for _, when in found), default=0.0)
 
-# %% ../../nbs/25_models.listing.ipynb #3c671670
+# %% ../../nbs/25_models.listing.ipynb #56e6a32f
 def _adapter_of(folder: Path) -> str | None:
     "The base of a peft adapter that lies here; empty where it does not name one."
     found = _read_json(folder / "adapter_config.json")
@@ -126,7 +133,7 @@ def _read_folder(
     bytes_, when = _disk_size(folder)
     kind = config.get("model_type")
     return Listed(name, source, tag, family_of(tag), (", ".join(_texts(card.get("license"))).lower() or None), parameters, _texts(card.get("language")),
-                  updated=datetime.fromtimestamp(when, UTC).date().isoformat() if when else None, library=next(iter(_texts(card.get("library_name"))), None),
+                  updated=datetime.fromtimestamp(when, timezone.utc).date().isoformat() if when else None, library=next(iter(_texts(card.get("library_name"))), None),
                   architecture=kind[:100] if isinstance(kind, str) else None, size=bytes_,
                   note=". ".join(filter(None, [wrong[:1].upper() + wrong[1:], note])), complete=not wrong)
 

@@ -341,18 +341,21 @@ def max_positions(
     config = getattr(model, "config", model)
     return _limit(getattr(config, "encoder_config", None) or config, tokenizer.model_max_length)
 
-# %% ../../nbs/21_models.load.ipynb #0d6ad2f6
-_FRONT = 100_000  # characters of a card that are looked at
+# %% ../../nbs/21_models.load.ipynb #0b70610f
+_FRONT = 2_000_000  # characters of a card that are looked at
+_RESULTS = re.compile(r"^model-index:.*\n(?:[ \t-].*\n?|\n)*", re.MULTILINE)  # tables of scores, a hundred times the rest in some cards
 
 def card_data(
     folder: Path,
-) -> dict:  # what the model card's front matter says; empty where there is none, or none that can be read
+) -> dict:  # what the model card's front matter says, its model-index left out; empty where there is none, or none that can be read
     "The head of README.md: licence, language, tags, pipeline_tag. Everything in it is a stranger's text."
     try:
         with open(folder / "README.md", encoding="utf-8", errors="replace") as stream: text = stream.read(_FRONT)
     except OSError: return {}
     if not text.startswith("---"): return {}
-    try: card = yaml.safe_load(text.split("---", 2)[1])
+    front = _RESULTS.sub("", re.split(r"^---\s*$", text[3:], maxsplit=1, flags=re.MULTILINE)[0])
+    if len(front) > _FRONT // 20: return {}  # nobody writes so much, and YAML is slow
+    try: card = yaml.safe_load(front)
     except (yaml.YAMLError, ValueError, RecursionError): return {}
     return dict(card) if isinstance(card, Mapping) else {}
 
