@@ -34,22 +34,9 @@ def classify(
         with torch.inference_mode(): return model(input_ids=row, attention_mask=torch.ones_like(row)).logits.float().softmax(1)[0].tolist()
     return [sorted(zip(names, shares(ids)), key=lambda pair: -pair[1]) for ids in encode(tokenizer, list(texts), run.record["settings"]["max_length"]).input_ids]
 
-# %% ../../nbs/75_panels.ask.ipynb #78eb0d30
-class AskPanel(WithRuns):
-    "A run's model, asked by hand."
-    title = "Talk"
-    asked_for = ("cancel", "choose", "ask")
-    shown = 8  # classes
-
-    def __init__(
-        self,
-        run: Run | str | Path | None = None,  # None: the newest that has finished
-        runs_dir: str | Path | None = None,  # folder of all runs; None: FTWB_RUNS of the environment, else `runs`
-        live: bool | None = None,  # False: never a widget; None: as the place allows
-    ):
-        self._loaded, self._answer, self._playground = (None, None), None, None
-        super().__init__(Recipe(), run, runs_dir, live)
-        self._pick_first()
+# %% ../../nbs/75_panels.ask.ipynb #d7576023
+class _Talks(WithRuns):
+    "What a run can be asked, and its answer."
 
     def _pick_first(self) -> None:
         if self._chosen is None: self._chosen = next((item["id"] for item in self._listed if item["state"] == "finished"), None)
@@ -70,7 +57,7 @@ class AskPanel(WithRuns):
         self._inside.children = [self._playground[1].widget] if talks else []
         if old: old[1].close()
 
-    def ask(self, text: str) -> "AskPanel":
+    def ask(self, text: str) -> "_Talks":
         "Asks a classifier about a text, in a thread. Raises `DataError` for an empty one."
         run = self.run
         if run is None or self._task() != "classification": raise RunError(Problem("no classifier is chosen", "Pick a run that has finished and learned to classify."))
@@ -84,6 +71,23 @@ class AskPanel(WithRuns):
         self._work("ask", "asking" if self._loaded[0] == run.id else "loading the model", do)
         self._publish()
         return self
+
+# %% ../../nbs/75_panels.ask.ipynb #9e711458
+class AskPanel(_Talks):
+    "A run's model, asked by hand."
+    title = "Talk"
+    asked_for = ("cancel", "choose", "ask")
+    shown = 8  # classes
+
+    def __init__(
+        self,
+        run: Run | str | Path | None = None,  # None: the newest that has finished
+        runs_dir: str | Path | None = None,  # folder of all runs; None: FTWB_RUNS of the environment, else `runs`
+        live: bool | None = None,  # False: never a widget; None: as the place allows
+    ):
+        self._loaded, self._answer, self._playground = (None, None), None, None
+        super().__init__(Recipe(), run, runs_dir, live)
+        self._pick_first()
 
     def blocks(self) -> list[dict]:
         made, task = [self._pick("Runs", "No run yet. Train one first: there is nobody to talk to.")], self._task()

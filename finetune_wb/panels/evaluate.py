@@ -19,7 +19,7 @@ from .work import Job
 from ..recipe import Recipe
 from ..run import Run
 
-# %% ../../nbs/75_panels.evaluate.ipynb #b4f6fb15
+# %% ../../nbs/75_panels.evaluate.ipynb #cd89f5c8
 _TONES = {"worth it": "good", "not worth it": "warn", "can't tell": "warn"}
 
 def verdict_blocks(outcome: Verdict) -> list[dict]:
@@ -28,7 +28,8 @@ def verdict_blocks(outcome: Verdict) -> list[dict]:
     scores = [outcome.score, *(comparison.score for comparison in outcome.comparisons)]
     shares = outcome.metric != "loss"
     told = [[{"text": row[0], "strong": i == 0}, {"text": row[1], **({"bar": score} if shares else {})}, *row[2:]] for i, (row, score) in enumerate(zip(rows, scores))]
-    return [say("verdict", outcome.sentence, _TONES[outcome.decision], outcome.decision.capitalize()), table("scores", head, told)]
+    prefix, _, sentence = outcome.sentence.partition(": ")
+    return [say("verdict", sentence, _TONES[outcome.decision], prefix), table("scores", head, told)]
 
 def _pictures(run: Run, outcome: Verdict) -> list[tuple[str, str]]:
     "What the verdict and the training look like."
@@ -41,11 +42,12 @@ def _pictures(run: Run, outcome: Verdict) -> list[tuple[str, str]]:
         found.append((to_png_uri(learning_curves(history, tuned_for.get("best_step"), run.record["settings"]["metric_for_best_model"], unit)), "loss and the measure on valid, step by step"))
     return found
 
-# %% ../../nbs/75_panels.evaluate.ipynb #6e2d2f53
+# %% ../../nbs/75_panels.evaluate.ipynb #17012877
 def _best_on_valid(run: Run) -> str:
-    result = run.record.get("result") or {}
-    found = (result.get("fine_tune") or {}).get("best_metric", (result.get("probe") or {}).get("valid_accuracy"))
-    return f"{found:.4g}" if isinstance(found, (int, float)) else "–"
+    if run.record.get("settings") is None: return "–"
+    metric = run.record["settings"]["metric_for_best_model"]
+    found = [event[f"valid_{metric}"] for event in run.events("evaluation", "metric") if isinstance(event.get(f"valid_{metric}"), (int, float))]
+    return f"{metric} {_value('loss' if metric == 'loss' else 'accuracy', (min if metric == 'loss' else max)(found))}" if found else "–"
 
 def compared(runs: list[Run]) -> list[dict]:
     "A table of runs, the first of which the others are held against."
@@ -61,25 +63,9 @@ def compared(runs: list[Run]) -> list[dict]:
     if len(known) > 1: told.append(say("splits", "These runs were not measured on the same test rows, so their figures on test can't be compared.", "warn"))
     return told
 
-# %% ../../nbs/75_panels.evaluate.ipynb #33301989
-class EvaluatePanel(WithRuns):
-    "The verdict of a run, and runs beside each other."
-    title, compare_runs = "Evaluate", True
-    asked_for = ("cancel", "choose", "compare", "evaluate")
-
-    def __init__(
-        self,
-        run: Run | str | Path | None = None,  # None: the newest that has finished
-        runs_dir: str | Path | None = None,  # folder of all runs; None: FTWB_RUNS of the environment, else `runs`
-        live: bool | None = None,  # False: never a widget; None: as the place allows
-    ):
-        self._drawn, self._now = {}, {"state": "none", "said": ""}
-        super().__init__(Recipe(), run, runs_dir, live)
-        if self._chosen is None: self._chosen = next((item["id"] for item in self._listed if item["state"] == "finished"), None)
-        self._seen()
-        self._publish()
-
-    def about(self) -> str: return ""
+# %% ../../nbs/75_panels.evaluate.ipynb #45a434f8
+class _Measures(WithRuns):
+    "How the evaluation of the chosen run stands."
 
     def _renew(self) -> float:
         "The folder, and how an evaluation stands."
@@ -110,7 +96,7 @@ class EvaluatePanel(WithRuns):
         self._inside.children = []
         self._curves.close()
 
-    def evaluate(self) -> "EvaluatePanel":
+    def evaluate(self) -> "_Measures":
         "Measures the chosen run in a process of its own. Raises `RunError` where that can't be."
         run = self.run
         if run is None: raise RunError(Problem("no run is chosen", "Pick one that has finished."))
@@ -119,6 +105,24 @@ class EvaluatePanel(WithRuns):
             self._now = evaluation_of(run)
             self._publish()
         return self
+
+# %% ../../nbs/75_panels.evaluate.ipynb #aac7b6b6
+class EvaluatePanel(_Measures):
+    "The verdict of a run, and runs beside each other."
+    title, compare_runs = "Evaluate", True
+    asked_for = ("cancel", "choose", "compare", "evaluate")
+
+    def __init__(
+        self,
+        run: Run | str | Path | None = None,  # None: the newest that has finished
+        runs_dir: str | Path | None = None,  # folder of all runs; None: FTWB_RUNS of the environment, else `runs`
+        live: bool | None = None,  # False: never a widget; None: as the place allows
+    ):
+        self._drawn, self._now = {}, {"state": "none", "said": ""}
+        super().__init__(Recipe(), run, runs_dir, live)
+        if self._chosen is None: self._chosen = next((item["id"] for item in self._listed if item["state"] == "finished"), None)
+        self._seen()
+        self._publish()
 
     def _doing(self, run: Run) -> list[dict]:
         "What can be done with a run that has no verdict."
@@ -136,7 +140,7 @@ class EvaluatePanel(WithRuns):
         made += verdict_blocks(outcome) if outcome else self._doing(run)
         if outcome and self._drawn.get(run.id): made.append(pictures("pictures", self._drawn[run.id]))
         report = contents_path(run.folder / "report.html") if outcome and (run.folder / "report.html").exists() else None
-        if outcome: made.append(links("report", ("Open report.html in a new tab", report)) if report else say("report", f"The whole report: {run.folder / 'report.html'}", "soft"))
+        if outcome: made.append(links("report", ("Open report.html in a new tab", report)) if report else say("report", f"The whole report is report.html in the folder of {run.id}.", "soft"))
         beside = [Run(run.folder.parent / id) for id in self._compared]
         if beside: made += compared([run, *beside])
         elif len(self._listed) > 1: made.append(say("beside", "Tick other runs to lay them beside this one.", "soft"))

@@ -18,11 +18,11 @@ from ..errors import Problem, RecipeError, nearest
 from ..method import METHODS
 from ..recipe import _TAKES, Recipe, _scalar
 
-# %% ../../nbs/70_panels.fields.ipynb #073f7aa6
+# %% ../../nbs/70_panels.fields.ipynb #8e6d1560
 _ADAPTER = ("method.r", "method.lora_alpha", "method.layers", "method.num_virtual_tokens", "method.bottleneck_size")  # those that the method has
 FIRST = {
     "decide": ("task", "data.source"),
-    "data": ("data.source", "data.max_rows", "data.text", "data.label", "data.split", "data.group"),
+    "data": ("data.source", "data.max_rows", "data.split"),
     "train": ("method.name", *_ADAPTER, "train.learning_rate", "train.num_train_epochs", "train.max_steps", "train.tokens_per_batch", "train.max_length", "train.early_stopping_patience", "train.seed")}
 _OF_ANSWERS = ("evaluate.max_rows", "evaluate.max_new_tokens", "evaluate.few_shot_examples")
 _OF_LABELS = ("data.text", "data.label")

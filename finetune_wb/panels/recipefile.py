@@ -57,9 +57,9 @@ def _gives(text: str, recipe: Recipe) -> bool:
     try: return load_recipe(yaml.load(text, _Loader)) == recipe
     except (WorkbenchError, yaml.YAMLError): return False
 
-# %% ../../nbs/72_panels.recipefile.ipynb #b6fbf01f
-class RecipeFile:
-    "A recipe that lives in a file; `look` sees what others wrote, `change` changes what is there."
+# %% ../../nbs/72_panels.recipefile.ipynb #1b7bea45
+class _OnDisk:
+    "A recipe that lives in a file; `look` sees what others wrote."
 
     def __init__(
         self,
@@ -100,6 +100,10 @@ class RecipeFile:
         except (OSError, UnicodeDecodeError) as error: self.problems = [f"{self.path}: can't be read: {error}"]
         self._stamp = stamp
         return before != (self.recipe, self.problems)
+
+# %% ../../nbs/72_panels.recipefile.ipynb #05b59e66
+class RecipeFile(_OnDisk):
+    "A recipe that lives in a file; `look` sees what others wrote, `change` changes what is there."
 
     def change(
         self,

@@ -85,9 +85,9 @@ class Watching:
         self.ticker.close()
         self.widget.close()
 
-# %% ../../nbs/74_panels.runlist.ipynb #da74a1c1
-class WithRuns(Station):
-    "A station with a list of runs, one of them chosen."
+# %% ../../nbs/74_panels.runlist.ipynb #b3021323
+class _List(Station):
+    "A station with a list of runs."
     compare_runs = False
 
     def __init__(self, recipe: Recipe, run: Run | str | Path | None, runs_dir: str | Path | None, live: bool | None):
@@ -97,8 +97,8 @@ class WithRuns(Station):
         super().__init__(recipe, live)
         if self.view is not None:
             import ipywidgets
-            self._inside = ipywidgets.VBox([])
-            self._box = ipywidgets.VBox([self.view, self._inside])
+            self._inside = ipywidgets.VBox([]).add_class("ftwb-inside")
+            self._box = ipywidgets.VBox([self.view, self._inside]).add_class("ftwb-inside")
             self._ticker = Ticker(f"runs of {self.title}", self._renew, self._fail)
 
     @property
@@ -121,6 +121,10 @@ class WithRuns(Station):
         return 2.0
 
     def _seen(self) -> None: "What a panel has to do when the runs, or what is known of them, are others."
+
+# %% ../../nbs/74_panels.runlist.ipynb #cb587fda
+class WithRuns(_List):
+    "And one of them chosen."
 
     def choose(self, id: str) -> "WithRuns":
         "Takes a run. Raises `RunError` for one that is not there."

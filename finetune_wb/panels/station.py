@@ -49,7 +49,7 @@ def pick(id: str, items: Iterable[dict], chosen: str | None, title: str = "", co
     "One of several runs, and where `compare` is set others to lay beside it: id, state, tone and cells of each."
     return {"kind": "pick", "id": id, "title": title, "items": list(items), "chosen": chosen, "compared": list(compared), "compare": compare, "empty": empty}
 
-# %% ../../nbs/73_panels.station.ipynb #003e8bf0
+# %% ../../nbs/73_panels.station.ipynb #c3d07d63
 def pictures(id: str, items: Iterable[tuple[str, str]]) -> dict:
     "Address (data: only) and words of each."
     return {"kind": "pictures", "id": id, "items": [{"src": src, "alt": plain(alt)} for src, alt in items if src.startswith("data:image/png;base64,")]}
@@ -59,8 +59,8 @@ def links(id: str, *items: tuple[str, str]) -> dict:
     return {"kind": "links", "id": id, "items": [{"text": text, "path": path} for text, path in items]}
 
 def say(id: str, text: str, tone: str = "", title: str = "") -> dict:
-    "A few words that matter."
-    return {"kind": "say", "id": id, "text": plain(text), "tone": tone, "title": plain(title)}
+    "A few words that matter, in lines."
+    return {"kind": "say", "id": id, "text": "\n".join(map(plain, text.split("\n"))), "tone": tone, "title": plain(title)}
 
 def text_field(id: str, label: str, ask: str, button: str, text: str = "") -> dict:
     "A text to be written, and a button that sends it."
@@ -103,11 +103,11 @@ def as_html(blocks: Iterable[dict]) -> str:
         if block["kind"] == "pictures": parts += [f"<img src='{html.escape(item['src'])}' alt='{html.escape(item['alt'])}'>" for item in block["items"]]
     return "".join(parts)
 
-# %% ../../nbs/73_panels.station.ipynb #5785a9c4
+# %% ../../nbs/73_panels.station.ipynb #a0fea0bb
 class StationView(PanelView):
     "What a `Station` shows."
     _esm = script("station.js")
-    _css = style("monitor.css", "station.css")
+    _css = style("monitor.css", "panel.css", "station.css")
     state = traitlets.Dict().tag(sync=True)  # title, about, blocks, work in hand
 
 class _Recipe(Working):
@@ -152,24 +152,16 @@ class _Recipe(Working):
         except RecipeError as error: self._wrong[str(path)] = (str(text), " ".join(f"{problem.what}. {problem.fix}".strip() for problem in error.problems))
         return self
 
-# %% ../../nbs/73_panels.station.ipynb #b21b2cbb
-class Station(_Recipe):
-    "A panel of blocks; `blocks` and `title` are its own."
-    title = ""
-    asked_for: tuple[str, ...] = ("set", "fill", "cancel")
+# %% ../../nbs/73_panels.station.ipynb #bff67297
+def _bundle(widget) -> dict:
+    "What shows a widget: anywidget gives it beside its metadata, ipywidgets alone."
+    found = widget._repr_mimebundle_()
+    return found[0] if isinstance(found, tuple) else found
 
-    def __init__(
-        self,
-        recipe: Recipe,
-        live: bool | None = None,  # False: never a widget; None: as the place allows
-    ):
-        if not isinstance(recipe, Recipe): raise RecipeError(Problem(f"a {type(recipe).__name__} is no recipe", "Give a Recipe, as load_recipe returns it."))
-        self.where = _where(live)
-        super().__init__(recipe)
-        take_over(self, _cell())
-        if self.where == "widget":
-            self.view = StationView(state=self._state())
-            self.view.on_msg(self._take)
+# %% ../../nbs/73_panels.station.ipynb #54fb6916
+class _Blocks(_Recipe):
+    "What is told of a recipe."
+    title = ""
 
     def blocks(self) -> list[dict]:
         "What is shown, from top to bottom."
@@ -187,7 +179,7 @@ class Station(_Recipe):
         "Tells the browser, if there is one."
         if self.view is not None: self.view.publish(state=self._state(), error=self.error)
 
-    def cancel(self) -> "Station":
+    def cancel(self) -> "_Blocks":
         "Gives up the work in hand."
         with self._lock:
             for job in self._jobs.values(): job.give_up()
@@ -198,6 +190,24 @@ class Station(_Recipe):
         "For a layout of one's own; None where there is none."
         return self.view
 
+# %% ../../nbs/73_panels.station.ipynb #e332254b
+class Station(_Blocks):
+    "A panel of blocks; `blocks` and `title` are its own."
+    asked_for: tuple[str, ...] = ("set", "fill", "cancel")
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        live: bool | None = None,  # False: never a widget; None: as the place allows
+    ):
+        if not isinstance(recipe, Recipe): raise RecipeError(Problem(f"a {type(recipe).__name__} is no recipe", "Give a Recipe, as load_recipe returns it."))
+        self.where = _where(live)
+        super().__init__(recipe)
+        take_over(self, _cell())
+        if self.where == "widget":
+            self.view = StationView(state=self._state())
+            self.view.on_msg(self._take)
+
     def __repr__(self) -> str:
         self.wait()
         return "\n".join(filter(None, [f"error: {plain(self.error)}" if self.error else "", as_text(self.blocks())]))
@@ -207,14 +217,11 @@ class Station(_Recipe):
         if self.where == "text": return print(self)
         if self.widget is None: self.wait()
         self._stand_in(new=True)
-        if self.widget is not None: self._put("widget", self.widget._repr_mimebundle_()[0], new=True)
+        if self.widget is not None: self._put("widget", _bundle(self.widget), new=True)
 
-    def _stand_in(self, new: bool = False) -> None:
-        from uuid import uuid4
-        if new: self._outputs = uuid4().hex
+    def _stays(self) -> dict[str, dict]:
         blocks = self.blocks()
-        self._put("text", {"text/plain": self.title or "panel"}, new)
-        self._put("rows", {"text/html": as_html(blocks) or "<p></p>", "text/plain": as_text(blocks)}, new)
+        return {"text": {"text/plain": self.title or "panel"}, "rows": {"text/html": as_html(blocks) or "<p></p>", "text/plain": as_text(blocks)}}
 
     def _heard(self, kind: str, job) -> None:
         self._publish()

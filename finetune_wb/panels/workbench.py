@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['FOLLOW', 'DataSource', 'WorkbenchView', 'Workbench']
 
-# %% ../../nbs/77_panels.workbench.ipynb #fc6e8feb
+# %% ../../nbs/77_panels.workbench.ipynb #5d25a079
 import threading
 from pathlib import Path
 
@@ -22,14 +22,14 @@ from .fields import FIRST
 from .monitor import Ticker, _where
 from .recipefile import RecipeFile
 from .road import Known, standing
-from .station import Station, actions, as_html, as_text, form, say, table
+from .station import Station, _bundle, actions, as_html, as_text, form, say, table
 from .tokens import TokenPanel
 from .train import TrainPanel
 from .view import PanelView, script, style
 from .work import Job, Working, _cell, _panels, take_over
 from ..recipe import Recipe, override
 
-# %% ../../nbs/77_panels.workbench.ipynb #3ebf7e28
+# %% ../../nbs/77_panels.workbench.ipynb #b598188e
 class DataSource(_Looks):
     "Where the rows come from, and what became of changes to them."
     title = "Data"
@@ -54,14 +54,14 @@ class DataSource(_Looks):
 
     def blocks(self) -> list[dict]:
         task = self._found["task"] if self._found else None
-        return [form("fields", self.recipe, FIRST["data"], self._wrong, task), *self._told(),
+        return [form("fields", self.recipe, FIRST["data"], self._wrong, task), *(self._told() if self._problems else []),
                 actions("do", ("Keep the changes below in the recipe", "keep"), ("Read the rows anew", "anew"), note="Cures become a policy, changes by hand a file beside the recipe.")]
 
-# %% ../../nbs/77_panels.workbench.ipynb #3cf86888
+# %% ../../nbs/77_panels.workbench.ipynb #41f1efe6
 class WorkbenchView(PanelView):
     "The road, what is missing, and the code."
     _esm = script("workbench.js")
-    _css = style("monitor.css", "station.css")
+    _css = style("monitor.css", "panel.css", "station.css")
     state = traitlets.Dict().tag(sync=True)  # file, problems, stations, code
     tab = traitlets.Int(0).tag(sync=True)  # which is on top; written by the browser
 
@@ -94,6 +94,10 @@ class _Made(Working):
         "What the file says, or said when it could last be read."
         return self.file.recipe
 
+# %% ../../nbs/77_panels.workbench.ipynb #acc1b7b3
+class _Makes(_Made):
+    "And what they are."
+
     def _make(self, station: str) -> list:
         "The panels of a station."
         recipe = self.recipe
@@ -105,8 +109,7 @@ class _Made(Working):
         return [(EvaluatePanel if station == "evaluate" else AskPanel)(runs_dir=self.runs_dir)]
 
     def _model_panel(self, recipe: Recipe):
-        try: from finetune_wb.panels.model import ModelPanel
-        except ModuleNotFoundError: return _Words("Model", "soon", "", None)
+        from finetune_wb.panels.model import ModelPanel
         return ModelPanel(recipe)
 
     def _data_panels(self, recipe: Recipe) -> list:
@@ -120,10 +123,10 @@ class _Made(Working):
         if looked(recipe)["task"] == "classification": return _Words("Tokens", "A classifier reads whole texts and is trained on their labels, so there is no mask to look at. How long texts are, and where they are cut, is under Data · Columns.", "soft", None)
         return TokenPanel(recipe, runs_dir=self.runs_dir)
 
-# %% ../../nbs/77_panels.workbench.ipynb #00b0f951
+# %% ../../nbs/77_panels.workbench.ipynb #d929f016
 def _widget(panel): return getattr(panel, "widget", None) or panel.view
 
-class _Opens(_Made):
+class _Opens(_Makes):
     "Which tab is on top, and what is in it."
 
     def _open(self, station: str, anew: bool = False) -> None:
@@ -251,8 +254,58 @@ class _Tells(_Follows):
         self._publish()
         return 0.5
 
-# %% ../../nbs/77_panels.workbench.ipynb #f106c440
-class Workbench(_Tells):
+# %% ../../nbs/77_panels.workbench.ipynb #fbd3f3e3
+class _Stands(_Tells):
+    "What can be asked of it, and what stays of it."
+    _frame = None
+
+    def go(self, station: str) -> "_Stands":
+        "Opens a tab. Raises `RunError` for one that is not there."
+        if station not in STATIONS: raise RunError(Problem("is no station of the road", nearest(str(station), STATIONS), value=station))
+        if self.view is not None: self.view.tab = [*STATIONS].index(station)
+        return self
+
+    def set(self, *assignments: str) -> "_Stands":
+        "Changes the recipe in its file: `train.seed=7`. Raises a `WorkbenchError`, and then nothing has changed."
+        self.file.change(*assignments)
+        if self._ticker is not None: self._ticker.wake()
+        else: self._look()
+        return self
+
+    def restore(self) -> "_Stands":
+        "Writes the last good recipe over a file that can't be read."
+        self.file.restore()
+        return self
+
+# %% ../../nbs/77_panels.workbench.ipynb #4873f326
+class _Shown(_Stands):
+    "How it stands in a notebook."
+
+    def blocks(self) -> list[dict]:
+        "What stands in a notebook where no widget is drawn."
+        if self.view is None: self._know()
+        state = self._state()
+        code = [[title, state["code"]["evaluate"][name]] for name, title in (("cell", "Cell"), ("papermill", "papermill"), ("cli", "Command"))]
+        rows = [[station["title"], {"done": "done", "now": "going on", "missing": "missing", "wrong": "wrong"}.get(station["mark"], "not yet"), station["says"]] for station in state["stations"]]
+        return [say("file", f"The recipe is {state['file']}; runs are in {self.runs_dir or 'the runs folder'}.", title="Workbench"), table("road", ["Station", "", "What is missing before the next"], rows), table("code", ["The same as code", ""], code)]
+
+    def __repr__(self) -> str:
+        self.wait()
+        return as_text(self.blocks())
+
+    def _ipython_display_(self) -> None:
+        "Shows text, HTML and the widget, as far as the place has them."
+        if self.where == "text": return print(self)
+        if self._frame is None: self.wait()
+        self._stand_in(new=True)
+        if self._frame is not None: self._put("widget", _bundle(self._frame), new=True)
+
+    def _stays(self) -> dict[str, dict]:
+        blocks = self.blocks()
+        return {"text": {"text/plain": "Workbench"}, "rows": {"text/html": as_html(blocks), "text/plain": as_text(blocks)}}
+
+# %% ../../nbs/77_panels.workbench.ipynb #99128805
+class Workbench(_Shown):
     "The whole road over one recipe."
     asked_for = ("restore", "set", "go")
 
@@ -275,7 +328,7 @@ class Workbench(_Tells):
         self.view = WorkbenchView(state=self._state())
         self.view.on_msg(self._take)
         self._boxes = {station: ipywidgets.VBox([]).add_class("ftwb-sheet") for station in STATIONS}
-        self._stack = ipywidgets.Stack([*self._boxes.values()], selected_index=0)
+        self._stack = ipywidgets.Stack([*self._boxes.values()], selected_index=0).add_class("ftwb-stack")
         self._link = ipywidgets.jslink((self.view, "tab"), (self._stack, "selected_index"))
         self._frame = ipywidgets.VBox([self.view, self._stack]).add_class("ftwb-frame")
         self.view.observe(lambda change: self._open([*STATIONS][change["new"]]), "tab")
@@ -286,50 +339,6 @@ class Workbench(_Tells):
     def widget(self):
         "For a layout of one's own; None where there is none."
         return self._frame
-
-    def go(self, station: str) -> "Workbench":
-        "Opens a tab. Raises `RunError` for one that is not there."
-        if station not in STATIONS: raise RunError(Problem("is no station of the road", nearest(str(station), STATIONS), value=station))
-        if self.view is not None: self.view.tab = [*STATIONS].index(station)
-        return self
-
-    def set(self, *assignments: str) -> "Workbench":
-        "Changes the recipe in its file: `train.seed=7`. Raises a `WorkbenchError`, and then nothing has changed."
-        self.file.change(*assignments)
-        if self._ticker is not None: self._ticker.wake()
-        else: self._look()
-        return self
-
-    def restore(self) -> "Workbench":
-        "Writes the last good recipe over a file that can't be read."
-        self.file.restore()
-        return self
-
-    def blocks(self) -> list[dict]:
-        "What stands in a notebook where no widget is drawn."
-        if self.view is None: self._know()
-        state = self._state()
-        code = [[title, state["code"]["evaluate"][name]] for name, title in (("cell", "Cell"), ("papermill", "papermill"), ("cli", "Command"))]
-        rows = [[station["title"], {"done": "done", "now": "going on", "missing": "missing", "wrong": "wrong"}.get(station["mark"], "not yet"), station["says"]] for station in state["stations"]]
-        return [say("file", f"The recipe is {state['file']}; runs are in {self.runs_dir or 'the runs folder'}.", title="Workbench"), table("road", ["Station", "", "What is missing before the next"], rows), table("code", ["The same as code", ""], code)]
-
-    def __repr__(self) -> str:
-        self.wait()
-        return as_text(self.blocks())
-
-    def _ipython_display_(self) -> None:
-        "Shows text, HTML and the widget, as far as the place has them."
-        if self.where == "text": return print(self)
-        if self._frame is None: self.wait()
-        self._stand_in(new=True)
-        if self._frame is not None: self._put("widget", self._frame._repr_mimebundle_()[0], new=True)
-
-    def _stand_in(self, new: bool = False) -> None:
-        from uuid import uuid4
-        if new: self._outputs = uuid4().hex
-        blocks = self.blocks()
-        self._put("text", {"text/plain": "Workbench"}, new)
-        self._put("rows", {"text/html": as_html(blocks), "text/plain": as_text(blocks)}, new)
 
     def close(self) -> None:
         "Ends threads and widgets; the file and the runs are as they were."

@@ -2,24 +2,18 @@
 // Above the line "The view" are pure functions, tested under node (tests/js/station.test.mjs); below it is the page.
 
 import { breakLines, h, mark, say, show } from "./dom.js";
+import { buildHead, live, newPanel, paintBusy, paintError } from "./panel.js";
 import { clamp, finite, formatCount, list, options } from "./words.js";
 
 // ---- Words -------------------------------------------------------------------------------------------------------------------
 
-/** Work in hand, in words. */
-export function progress(job) {
-  if (!job) return "";
-  const all = job.total > 0 ? ` ${formatCount(job.done)} of ${formatCount(job.total)}` : "";
-  return `${job.name.charAt(0).toUpperCase()}${job.name.slice(1)}${all}…`;
-}
-
 /** Whether a field is what was searched for: every word in its path or its meaning. */
 export const matches = (field, query) => query.toLowerCase().split(/\s+/).filter(Boolean).every(word => `${field.path} ${field.meaning}`.toLowerCase().includes(word));
 
-/** A dotted path as [its last name, its section]. */
+/** A dotted path as [its last name, its section]; the name of a section is the section itself. */
 export function named(path) {
   const at = path.lastIndexOf(".");
-  return at < 0 ? [path, ""] : [path.slice(at + 1), path.slice(0, at)];
+  return at < 0 ? [path, ""] : path.endsWith(".name") ? [path.slice(0, at), ""] : [path.slice(at + 1), path.slice(0, at)];
 }
 
 /** What a choice says; null is what the workbench chooses by itself. */
@@ -41,57 +35,30 @@ export const fileAddress = (base, path) => `${base.endsWith("/") ? base : `${bas
 // ---- The view ----------------------------------------------------------------------------------------------------------------
 // What comes from data, models and errors is hostile: it only ever becomes textContent.
 
-const PATIENCE = 8000;  // milliseconds after which a kernel that does not answer is spoken of
 const KINDS = { form: buildForm, actions: buildActions, facts: buildFacts, table: buildTable, notes: buildNotes, pick: buildPick, pictures: buildPictures, links: buildLinks, say: buildSay, text: buildText };
 
-function newPanel(model, signal) {
-  const id = `ftwb-${Math.random().toString(36).slice(2)}`;
-  const panel = { id, model, signal, state: model.get("state") ?? {}, asked: 0, since: 0, waits: 0, parts: new Map() };
-  panel.ask = (type, values = [], fields = {}) => {
-    panel.asked = Math.max(panel.asked, panel.state.asked ?? 0) + 1;
-    panel.since = performance.now();
-    model.send({ type, asked: panel.asked, values, fields });
-    clearTimeout(panel.waits);
-    panel.waits = setTimeout(() => paintBusy(panel), PATIENCE);
-    paintBusy(panel);
-  };
-  panel.on = (element, event, action) => { element.addEventListener(event, action, { signal }); return element; };
-  panel.button = (text, action, properties = {}) => panel.on(h("button", { type: "button", class: "ftwb-button ftwb-small", ...properties }, text), "click", action);
-  panel.error = h("div", { class: "ftwb-error", role: "alert", hidden: true });
-  panel.title = h("span", { class: "ftwb-run" });
-  panel.about = h("span", { class: "ftwb-soft ftwb-name" });
-  panel.doing = h("span");
+function makePanel(model, signal) {
+  const panel = newPanel(model, signal, { parts: new Map() });
+  const head = buildHead(panel, "");
+  panel.name = head[1].firstChild;
   panel.stop = panel.button("Cancel", () => panel.ask("cancel"), { hidden: true });
-  panel.busy = h("span", { class: "ftwb-busy", role: "status" }, panel.doing, panel.stop);
-  panel.fill = h("span");
-  panel.bar = h("div", { class: "ftwb-bar", "aria-hidden": "true" }, panel.fill);
+  head[1].append(panel.stop);
   panel.blocks = h("div");
-  panel.root = h("div", { class: "ftwb ftwb-st", role: "region", id }, panel.error, h("div", { class: "ftwb-line" }, panel.title, panel.about, panel.busy), panel.bar, panel.blocks);
+  panel.root = h("div", { class: "ftwb ftwb-panel ftwb-st", role: "region", id: panel.id }, ...head, panel.blocks);
   return panel;
-}
-
-function paintBusy(panel) {
-  const { state } = panel, waits = panel.asked > (state.asked ?? 0), late = waits && performance.now() - panel.since >= PATIENCE - 50;
-  say(panel.doing, late ? "The kernel is busy; this is answered when it is free." : progress(state.job));
-  mark(panel.busy, "data-tone", late ? "warn" : "");
-  show(panel.stop, Boolean(state.job));
-  const counted = state.job?.total > 0;
-  mark(panel.bar, "data-idle", String(!state.job));
-  mark(panel.bar, "data-busy", String(Boolean(state.job) && !counted));
-  panel.fill.style.width = counted ? `${clamp(state.job.done / state.job.total, 0, 1) * 100}%` : "";
-  mark(panel.root, "aria-busy", String(waits || Boolean(state.job)));
 }
 
 function paint(panel) {
   panel.state = panel.model.get("state") ?? {};
-  const error = panel.model.get("error") ?? "";
-  say(panel.error, error);
-  show(panel.error, Boolean(error));
-  say(panel.title, panel.state.title ?? "");
-  say(panel.about, panel.state.about ?? "");
-  mark(panel.root, "aria-label", panel.state.title ?? "");
+  const { title = "", about = "", job, blocks = [] } = panel.state;
+  paintError(panel);
+  say(panel.name, title);
+  say(panel.title, about);
   paintBusy(panel);
-  const wanted = (panel.state.blocks ?? []).map(block => {
+  show(panel.stop, Boolean(job));
+  mark(panel.bar, "data-busy", String(Boolean(job) && !(job.total > 0)));
+  mark(panel.root, "aria-label", title);
+  const wanted = blocks.map(block => {
     let part = panel.parts.get(block.id);
     if (!part || part.kind !== block.kind) panel.parts.set(block.id, part = { kind: block.kind, ...KINDS[block.kind](panel, block) });
     part.update(block);
@@ -146,11 +113,11 @@ function buildField(panel, field) {
   const typed = field.kind !== "choice" && field.kind !== "switch", numeric = field.kind === "number";
   const input = typed ? h("input", { type: "text", id, class: "ftwb-input", autocomplete: "off", spellcheck: false, ...(numeric ? { inputMode: "decimal" } : {}), "aria-describedby": `${id}-hint ${id}-problem` })
     : h("select", { id, class: "ftwb-input", "aria-describedby": `${id}-hint ${id}-problem` });
-  const reset = panel.button("Reset", () => panel.ask("fill", [now.path, now.default]), { class: "ftwb-link", hidden: true });
+  const reset = panel.button("Reset", () => panel.ask("fill", { values: [now.path, now.default] }), { class: "ftwb-link", hidden: true });
   const hint = h("div", { class: "ftwb-hint", id: `${id}-hint` }), problem = h("div", { class: "ftwb-problem", id: `${id}-problem`, role: "alert" });
   const root = h("div", { class: "ftwb-field", "data-path": field.path }, h("label", { htmlFor: id }, name, ...(of ? [" ", h("small", {}, of)] : [])), reset, input, hint, problem);
   let now = field, sent = null, last = null, wrong = null;
-  const send = () => { const shown = wrong ? wrong[0] : now.value; if (input.value !== shown) { sent = input.value; panel.ask("fill", [now.path, input.value]); } };
+  const send = () => { const shown = wrong ? wrong[0] : now.value; if (input.value !== shown) { sent = input.value; panel.ask("fill", { values: [now.path, input.value] }); } };
   panel.on(input, "change", send);
   if (typed) panel.on(input, "keydown", event => { if (event.key === "Enter" && !event.isComposing) { event.preventDefault(); send(); } });
   return {
@@ -190,14 +157,14 @@ function buildActions(panel) {
 
 function actionButton(panel, item, kind = "ftwb-button ftwb-small") {
   const tone = { primary: " ftwb-primary", danger: " ftwb-danger", cure: " ftwb-cure" }[item.tone] ?? "";
-  return panel.button(item.text, () => panel.ask(item.ask, item.values ?? []), { class: kind + tone, disabled: Boolean(item.off), title: item.off || item.title || "" });
+  return panel.button(item.text, () => panel.ask(item.ask, { values: item.values ?? [] }), { class: kind + tone, disabled: Boolean(item.off), title: item.off || item.title || "" });
 }
 
 // What is told.
 
 function buildFacts() {
   const facts = h("dl", { class: "ftwb-facts" });
-  return { root: section(facts), update: block => list(facts, block.items, ([name, value, note, tone]) => h("div", {}, h("dt", {}, name), h("dd", { "data-tone": tone }, h("span", { class: "ftwb-name" }, value), h("small", {}, note)))) };
+  return { root: section(facts), update: block => list(facts, block.items, ([name, value, note, tone]) => h("div", {}, h("dt", {}, name), h("dd", { "data-tone": tone }, h("span", { class: "ftwb-id" }, value), h("small", {}, note)))) };
 }
 
 function buildSay() {
@@ -267,11 +234,11 @@ function buildPick(panel) {
       const focused = body.contains(document.activeElement) ? [document.activeElement.type, document.activeElement.closest("tr").dataset.run] : null;
       list(body, block.items.map(item => ({ ...item, chosen: item.id === block.chosen, compared: block.compared.includes(item.id), compare: block.compare })), item => {
         const radio = h("input", { type: "radio", name, checked: item.chosen, value: item.id }), row = h("tr", { "data-run": item.id, "data-chosen": String(item.chosen) });
-        panel.on(radio, "change", () => panel.ask("choose", [item.id]));
+        panel.on(radio, "change", () => panel.ask("choose", { values: [item.id] }));
         const beside = h("input", { type: "checkbox", checked: item.compared, disabled: item.chosen, "aria-label": `Lay ${item.id} beside the chosen run` });
-        panel.on(beside, "change", () => panel.ask("compare", [item.id, beside.checked]));
-        panel.on(row, "click", event => { if (!event.target.closest("label, input") && !item.chosen) panel.ask("choose", [item.id]); });
-        row.append(h("th", { scope: "row" }, h("label", {}, radio, h("span", { class: "ftwb-name" }, item.id))), h("td", {}, h("span", { class: "ftwb-badge", "data-tone": item.tone }, item.state)), ...item.cells.map(text => h("td", { dir: "auto" }, text)), ...(item.compare ? [h("td", {}, beside)] : []));
+        panel.on(beside, "change", () => panel.ask("compare", { values: [item.id, beside.checked] }));
+        panel.on(row, "click", event => { if (!event.target.closest("label, input") && !item.chosen) panel.ask("choose", { values: [item.id] }); });
+        row.append(h("th", { scope: "row" }, h("label", {}, radio, h("span", { class: "ftwb-id" }, item.id))), h("td", {}, h("span", { class: "ftwb-badge", "data-tone": item.tone }, item.state)), ...item.cells.map(text => h("td", { dir: "auto" }, text)), ...(item.compare ? [h("td", {}, beside)] : []));
         return row;
       });
       if (focused && !body.contains(document.activeElement)) body.querySelector(`tr[data-run="${CSS.escape(focused[1])}"] input[type=${focused[0]}]`)?.focus();
@@ -291,7 +258,7 @@ function buildLinks() {
 
 function buildText(panel, block) {
   const id = `${panel.id}-${block.id}`, field = h("textarea", { id, class: "ftwb-input", rows: 3, dir: "auto" }), label = h("label", { htmlFor: id });
-  const send = panel.button("", () => panel.ask(now.ask, [field.value]), { class: "ftwb-button ftwb-primary" });
+  const send = panel.button("", () => panel.ask(now.ask, { values: [field.value] }), { class: "ftwb-button ftwb-primary" });
   let now = block;
   breakLines(field, panel.signal);
   panel.on(field, "keydown", event => { if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) { event.preventDefault(); event.stopPropagation(); send.click(); } });
@@ -299,20 +266,6 @@ function buildText(panel, block) {
   return { root: h("section", { class: "ftwb-block ftwb-write" }, label, field, h("div", { class: "ftwb-line" }, send, h("span", { class: "ftwb-soft" }, "Ctrl+Enter"))), update(block) { now = block; say(label, block.label); say(send, block.button); } };
 }
 
-function render({ model, el }) {
-  const control = new AbortController(), panel = newPanel(model, control.signal);
-  let frame = 0;
-  const changed = () => { frame ||= requestAnimationFrame(() => { frame = 0; paint(panel); }); };
-  for (const name of ["state", "error"]) model.on(`change:${name}`, changed);
-  el.append(panel.root);
-  paint(panel);
-  return () => {
-    control.abort();
-    cancelAnimationFrame(frame);
-    clearTimeout(panel.waits);
-    for (const name of ["state", "error"]) model.off(`change:${name}`, changed);
-    panel.root.remove();
-  };
-}
+function render(view) { return live(view, ["state", "error"], makePanel, paint); }
 
 export default { render };

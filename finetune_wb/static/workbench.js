@@ -2,6 +2,7 @@
 // What a tab holds is another widget beside this one (a Stack of ipywidgets), whose place `tab` is linked to in the browser: turning pages needs no kernel.
 
 import { h, mark, say, show } from "./dom.js";
+import { live, newPanel, paintError } from "./panel.js";
 import { clamp, codeLine, list } from "./words.js";
 
 // ---- Words -------------------------------------------------------------------------------------------------------------------
@@ -17,12 +18,8 @@ export function turned(at, count, key) {
 
 // ---- The view ----------------------------------------------------------------------------------------------------------------
 
-function newPanel(model, signal) {
-  const id = `ftwb-${Math.random().toString(36).slice(2)}`;
-  const panel = { id, model, signal, state: model.get("state") ?? {}, asked: 0, code: false, tabs: [] };
-  panel.ask = (type, ...values) => { panel.asked = Math.max(panel.asked, panel.state.asked ?? 0) + 1; model.send({ type, asked: panel.asked, values, fields: {} }); };
-  panel.on = (element, event, action) => { element.addEventListener(event, action, { signal }); return element; };
-  panel.button = (text, action, properties = {}) => panel.on(h("button", { type: "button", class: "ftwb-button ftwb-small", ...properties }, text), "click", action);
+function makePanel(model, signal) {
+  const panel = newPanel(model, signal, { code: false, tabs: [] }), { id } = panel;
   panel.go = (tab, focus = false) => {
     model.set("tab", tab);
     model.save_changes();
@@ -30,14 +27,15 @@ function newPanel(model, signal) {
     if (focus) panel.tabs[tab]?.focus();
   };
   panel.error = h("div", { class: "ftwb-error", role: "alert", hidden: true });
-  panel.file = h("span", { class: "ftwb-soft ftwb-file ftwb-name" });
+  panel.busy = panel.bar = panel.fill = h("span");  // the frame says in words how each station stands
+  panel.file = h("span", { class: "ftwb-soft ftwb-file ftwb-id" });
   panel.problems = h("div", { class: "ftwb-say ftwb-problems", "data-tone": "bad", role: "alert", hidden: true });
   panel.road = h("div", { class: "ftwb-road", role: "tablist", "aria-label": "The road" });
   panel.says = h("span", { role: "status", dir: "auto" });
   panel.next = panel.button("", () => panel.go(clamp((model.get("tab") ?? 0) + 1, 0, panel.tabs.length - 1), true), { class: "ftwb-button ftwb-primary" });
   panel.toggle = panel.button("As code", () => { panel.code = !panel.code; paint(panel); }, { "aria-expanded": "false", "aria-controls": `${id}-code` });
   panel.lines = h("div", { class: "ftwb-code", id: `${id}-code`, hidden: true });
-  panel.root = h("div", { class: "ftwb ftwb-st ftwb-wb", role: "region", "aria-label": "Workbench", id }, panel.error, h("div", { class: "ftwb-line" }, h("span", { class: "ftwb-run" }, "Workbench"), panel.file), panel.problems,
+  panel.root = h("div", { class: "ftwb ftwb-panel ftwb-st ftwb-wb", role: "region", "aria-label": "Workbench", id }, panel.error, h("div", { class: "ftwb-line" }, h("span", { class: "ftwb-run" }, "Workbench"), panel.file), panel.problems,
     panel.road, h("div", { class: "ftwb-line ftwb-now" }, panel.says, h("span", { class: "ftwb-group ftwb-end" }, panel.toggle, panel.next)), panel.lines);
   panel.on(panel.road, "keydown", event => {
     const at = panel.tabs.indexOf(event.target.closest("[role=tab]")), to = event.altKey || event.ctrlKey || event.metaKey || at < 0 ? null : turned(at, panel.tabs.length, event.key);
@@ -51,9 +49,8 @@ function newPanel(model, signal) {
 
 function paint(panel) {
   panel.state = panel.model.get("state") ?? {};
-  const { stations = [], file = "", problems = [], code = {} } = panel.state, tab = panel.model.get("tab") ?? 0, error = panel.model.get("error") ?? "", here = stations[tab];
-  say(panel.error, error);
-  show(panel.error, Boolean(error));
+  const { stations = [], file = "", problems = [], code = {} } = panel.state, tab = panel.model.get("tab") ?? 0, here = stations[tab];
+  paintError(panel);
   say(panel.file, file);
   list(panel.problems, problems.length ? [...problems, null] : [], text => text === null
     ? h("div", { class: "ftwb-line" }, h("span", {}, "What was last good stays in force. Mend the file in an editor, or"), panel.button("Go back to the last good recipe", () => panel.ask("restore"), { class: "ftwb-button ftwb-small ftwb-danger" })) : h("p", { dir: "auto" }, text));
@@ -81,20 +78,6 @@ function paint(panel) {
   list(panel.lines, panel.code ? Object.entries(CODE).map(([name, title]) => [title, name === "recipe" ? panel.state.recipe : told[name]]).filter(([, text]) => text) : [], ([name, text]) => codeLine(panel, name, text));
 }
 
-function render({ model, el }) {
-  const control = new AbortController(), panel = newPanel(model, control.signal), names = ["state", "error", "tab"];
-  let frame = 0;
-  const changed = () => { frame ||= requestAnimationFrame(() => { frame = 0; paint(panel); }); };
-  for (const name of names) model.on(`change:${name}`, changed);
-  el.append(panel.root);
-  paint(panel);
-  return () => {
-    control.abort();
-    cancelAnimationFrame(frame);
-    clearTimeout(panel.copied);
-    for (const name of names) model.off(`change:${name}`, changed);
-    panel.root.remove();
-  };
-}
+function render(view) { return live(view, ["state", "error", "tab"], makePanel, paint); }
 
 export default { render };

@@ -1,0 +1,85 @@
+"""The four ways of "as code" on a tiny job: the recipe, the cell, the papermill command and the command line give the same numbers."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from finetune_wb.panels.ascode import STATIONS, as_code
+from finetune_wb.recipe import load_recipe, to_yaml
+from finetune_wb.run import runs
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory):
+    """A folder with sixty rows and a recipe; its name has a blank, as people's have."""
+    folder = tmp_path_factory.mktemp("tiny job")
+    rows = [{"text": f"{who} {verb} the {thing} {when}", "label": label} for label, verb in (("lost", "can't find"), ("found", "came upon")) for who in ("somebody", "my neighbour", "a child")
+            for thing in ("card", "phone", "keys", "bag", "coat") for when in ("today", "yesterday")]  # fmt: skip
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    recipe = load_recipe({"data": {"source": "rows.jsonl"}, "method": {"name": "last_layers", "layers": 1}, "train": {"max_steps": 3, "seed": 5}, "evaluate": {"bootstrap_samples": 200}})
+    (folder / "my recipe.yaml").write_text(to_yaml(recipe), encoding="utf-8")
+    return folder, recipe
+
+
+def numbers(runs_dir: Path) -> list:
+    """What the only run of a folder ended with."""
+    (run,) = runs(runs_dir)
+    verdict = json.loads((run.evaluation / "verdict.json").read_text())
+    losses = [(event["step"], event["train_loss"]) for event in run.history() if "train_loss" in event]
+    return [verdict["score"] if "score" in verdict else verdict["accuracy"], [(c["baseline"], c.get("score", c.get("accuracy")), c["low"], c["high"]) for c in verdict["comparisons"]], run.metrics["ece"], losses]
+
+
+def test_all_four_give_the_same_numbers(job):
+    folder, recipe = job
+    env = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "FTWB_PROGRESS": "off", "IPYTHONDIR": str(folder / "ipython")}
+    found = {}
+    for way in ("cell", "papermill", "cli", "recipe"):
+        place = folder / f"runs of {way}"
+        cwd, before = Path.cwd(), None
+        try:
+            os.chdir(folder)  # the notebook's path is said from where it is run
+            told = as_code(recipe, "evaluate", "my recipe.yaml", "classification", place)
+        finally: os.chdir(cwd)
+        if way == "recipe":
+            (folder / "again.yaml").write_text(told["recipe"], encoding="utf-8")
+            code = f"from finetune_wb import *; from finetune_wb import evaluate, load_recipe, train; evaluate(train(load_recipe('again.yaml'), runs_dir={str(place)!r}))"
+        command = [sys.executable, "-c", told["cell"] if way == "cell" else code] if way in ("cell", "recipe") else ["sh", "-c", told[way]]
+        done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, (way, done.stdout[-2000:], done.stderr[-2000:], before)
+        found[way] = numbers(place)
+    assert len(found["cell"][3]) >= 1 and {c[0] for c in found["cell"][1]} == {"majority", "zero_shot", "few_shot", "probe"}
+    assert found["cell"] == found["papermill"] == found["cli"] == found["recipe"]
+
+
+def test_every_station_has_a_call_and_a_command_that_exist(job):
+    import finetune_wb
+    from finetune_wb.cli import app
+
+    commands = {command.name or command.callback.__name__ for command in app.registered_commands}
+    for station in STATIONS:
+        told = as_code(job[1], station, "recipe.yaml")
+        names = told["cell"].split("import ")[1].split("\n")[0].split(", ")
+        assert set(names) <= set(finetune_wb.__all__) and names == sorted(names, key=lambda name: (name.islower(), name))
+        assert {part.split()[1] for part in told["cli"].split(" && ")} <= commands
+        compile(told["cell"], station, "exec")
+
+
+def test_the_short_ones_run(job):
+    folder, recipe = job
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "FTWB_PROGRESS": "off"}
+    told = as_code(recipe, "decide", "my recipe.yaml")
+    cell = subprocess.run([sys.executable, "-c", told["cell"].replace("cheaper(recipe)", "print(cheaper(recipe).sentence)")], cwd=folder, env=env, capture_output=True, text=True, timeout=300)
+    line = subprocess.run(["sh", "-c", told["cli"].replace("ftwb", f"{sys.executable} -m finetune_wb.cli", 1)], cwd=folder, env=env, capture_output=True, text=True, timeout=300)
+    assert cell.returncode == 0 == line.returncode, (cell.stderr[-1000:], line.stderr[-1000:])
+    assert cell.stdout.strip() and cell.stdout.split() == line.stdout.strip().splitlines()[-1].split() or cell.stdout.strip() in " ".join(line.stdout.split("\n"))
+
+
+@pytest.mark.parametrize("task, notebook", [("classification", "finetune.ipynb"), ("chat", "chat.ipynb"), ("preference", "chat.ipynb")])
+def test_papermill_takes_the_page_of_the_task(job, task, notebook):
+    assert as_code(job[1], "train", "recipe.yaml", task)["papermill"].split()[1].endswith(f"nbs/recipes/{notebook}")
