@@ -118,14 +118,30 @@ def test_memory_is_what_the_recipe_is_told(name, architecture):  # noqa: F811
     assert fit.applies and abs(fit.bytes - told.total) < 100_000 < (told.memory.total - told.memory.overhead) / 10  # the C library's holes come and go by a page
 
 
+def test_a_gpu_is_asked_by_nvml(monkeypatch):
+    import torch
+
+    from finetune_wb import system
+    from finetune_wb.training import memory
+    seen = SimpleNamespace(nvmlDeviceGetMemoryInfo=lambda handle: {"first": SimpleNamespace(total=80 * 10**9, free=60 * 10**9, used=20 * 10**9)}[handle])
+    monkeypatch.setattr(memory, "device", lambda: "cuda")
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda place: "a GPU")
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (5, 9))
+    monkeypatch.setattr(system, "_gpus", lambda nvml: ["first"])
+    monkeypatch.setattr(system, "_nvml", lambda: seen)
+    assert memory.memory_here() == {"place": "cuda", "name": "a GPU", "total": 80 * 10**9, "free": 60 * 10**9}
+    monkeypatch.setattr(system, "_nvml", lambda: None)  # no package: torch knows too
+    assert memory.memory_here() == {"place": "cuda", "name": "a GPU", "total": 9, "free": 5} and memory.free_memory() == 5
+
+
 def test_a_deep_model_is_told_along_the_line(architecture):  # noqa: F811
     from finetune_wb.models.catalog import find_model
     from finetune_wb.recipe import ModelSpec
     from finetune_wb.training.fits import _Asked, needs
 
-    folder = architecture("bert", layers=14)
+    folder = architecture("bert", layers=10)
     source, spec, labels = find_model(ModelSpec(id=str(folder))), ModelSpec(id=str(folder)), ("no", "yes")
-    for name in ("full", "last_layers", "lora"):
+    for name in ("full", "lora"):
         told, walked = needs(source, spec, METHODS[name](), 8, 64, labels), _Asked(source, spec, labels, None, 8, 64, "cpu", False).walk(METHODS[name]())
         fullest = max(walked.moments.values(), key=lambda memory: memory.total)
         assert (told.weights, told.optimizer) == (walked.memory.weights, fullest.optimizer) and abs(told.total - told.overhead - fullest.total) < 0.02 * fullest.total
@@ -364,3 +380,39 @@ def test_names_that_point_outside_stay_outside(hub, architecture, tmp_path):  # 
     hub.add(Repo("acme/tiny", {**files, "model.safetensors.index.json": json.dumps(index).encode()}))
     card = look("acme/tiny")
     assert not card.verdict.ok and any("outside" in p.what for p in card.warnings) and not Path("/tmp/evil.safetensors").exists()
+
+
+# ------------------------------------------------------------------------------------------------- in a terminal
+
+
+@pytest.fixture
+def ftwb(monkeypatch, capsys):
+    """`ftwb("model", "minilm")` → exit code, stdout, stderr; in this process."""
+    from finetune_wb import cli
+
+    def call(*arguments):
+        monkeypatch.setattr("sys.argv", ["ftwb", *map(str, arguments)])
+        code = 0
+        try: cli.main()
+        except SystemExit as end: code = end.code or 0
+        output = capsys.readouterr()
+        return code, output.out, output.err
+    return call
+
+
+def test_a_card_in_a_terminal(ftwb, architecture, tmp_path):  # noqa: F811
+    code, out, _ = ftwb("model", architecture("bert"), "--no-memory", "--json")
+    card = json.loads(out)
+    assert code == 0 and card == json.loads(json.dumps(look(architecture("bert")).as_dict() | {"machine": card["machine"]}))
+    code, out, _ = ftwb("model", architecture("vit"), "--no-memory")
+    assert code == 1 and "Does not work here" in out and "pictures or sound" in out
+    code, _, error = ftwb("model", tmp_path / "nowhere")
+    assert code == 2 and "there is no such folder" in error
+
+
+def test_a_download_in_a_terminal(ftwb, hub, architecture):  # noqa: F811
+    repo = put(hub, architecture("bert"))
+    code, out, _ = ftwb("download", "acme/tiny", "--revision", repo.sha)
+    assert code == 0 and f"acme/tiny @ {repo.sha[:12]} is here" in out
+    code, _, error = ftwb("download", "acme/nothing")
+    assert code == 2 and "no such model" in error
