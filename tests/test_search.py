@@ -142,10 +142,11 @@ def test_offline_mode(hub, monkeypatch):
 ])
 def test_each_failure_is_a_sentence_and_the_rest_is_shown(hub, fault, says):
     catalog = Catalog()
-    catalog.hub.patience = 0.4
+    catalog.hub.patience = 0.4 if "delay" in fault else 5
     hub.fault("/api/models", **fault)
     found = catalog.search()
     assert found.notes == (says, "Shown are the models on this machine") and len(found.rows) == 2
+    catalog.hub.patience = 5
     assert catalog.search("bert").notes[0] == says and len(hub.asked) == 1  # left alone for a while
     catalog.refresh()
     assert names(catalog.search("tiny")) == ["someone/tiny-bert"]
@@ -153,13 +154,21 @@ def test_each_failure_is_a_sentence_and_the_rest_is_shown(hub, fault, says):
 
 def test_an_answer_that_is_no_list_is_no_crash(hub, monkeypatch):
     for body in ({"error": "no"}, ["text"], [{"no": "id"}], [{"id": "a/b", "tags": None, "lastModified": "never"}]):
-        class Fake:
-            status_code, links, headers = 200, {}, {}
-            def raise_for_status(self): return None
-            def json(self): return body  # noqa: B023
-        monkeypatch.setattr("huggingface_hub.utils.get_session", lambda: type("Session", (), {"get": lambda *a, **k: Fake()})())
+        monkeypatch.setattr("hub._Handler._list", lambda self: self._json(body))  # noqa: B023
         answer = HubList().ask(Question("x"))
         assert not answer.rows and "no list of models" in answer.notes[0]
+
+
+def test_who_sends_a_byte_now_and_then_is_not_waited_for(hub):
+    hub.fault("/api/models", pace=2000, times=None)
+    catalog, started = Catalog(), time.monotonic()
+    catalog.hub.patience = 0.5
+    assert "The hub can't be reached (TimeoutError)" in catalog.search().notes  # 50 models are 20 kB and more
+    hub.heal()
+    hub.fault("/api/models", delay=0.3, times=None)
+    catalog.refresh()
+    assert any("can't be reached" in note for note in catalog.search(modality="vision").notes)  # twenty requests in one question, four at a time
+    assert time.monotonic() - started < 8
 
 
 # ---- tokens

@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['Question', 'Answer', 'HubList']
 
-# %% ../../nbs/26_models.hub.ipynb #d52655e8
+# %% ../../nbs/26_models.hub.ipynb #f362372a
+import json
 import threading
 import time
 from collections.abc import Sequence
@@ -57,13 +58,15 @@ def _reason(error: Exception) -> tuple[str, float]:
     if isinstance(error, ValueError | TypeError | LookupError | AttributeError): return "What answers at the hub's address is no list of models (a proxy's page?)", 20
     return f"The hub can't be reached ({type(error).__name__})", 20
 
-# %% ../../nbs/26_models.hub.ipynb #59362c7c
+# %% ../../nbs/26_models.hub.ipynb #6d2ed99b
+_MOST = 50_000_000  # bytes of an answer
+
 class HubList:
     "The hub's list, with a memory."
 
     def __init__(
         self,
-        patience: float = 5.0,  # seconds until a request counts as not answered
+        patience: float = 5.0,  # seconds until a question counts as not answered
         keep: float = 600.0,  # seconds for which an answer is good
     ):
         self.patience, self.keep = patience, keep
@@ -90,14 +93,17 @@ class HubList:
             self._known[question] = time.monotonic(), answer
         return answer
 
-    def _page(self, parameters: dict, signed: bool) -> tuple[list, bool]:
-        "One request: models, and whether there are more."
+    def _page(self, parameters: dict, signed: bool, end: float) -> tuple[list, bool]:
+        "One request, over by `end`: models, and whether there are more. (A timeout of the client's is for each read; who sends a byte a second would be waited for all day.)"
         from huggingface_hub import ModelInfo, constants
         from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
-        response = get_session().get(f"{constants.ENDPOINT}/api/models", params=parameters, headers=build_hf_headers(token=None if signed else False), timeout=self.patience)
-        hf_raise_for_status(response)
-        found = response.json()
-        return [ModelInfo(**one) for one in found], "next" in response.links
+        body, left = bytearray(), max(0.05, end - time.monotonic())
+        with get_session().stream("GET", f"{constants.ENDPOINT}/api/models", params=parameters, headers=build_hf_headers(token=None if signed else False), timeout=left) as response:
+            hf_raise_for_status(response)
+            for part in response.iter_bytes():
+                body += part
+                if time.monotonic() > end or len(body) > _MOST: raise TimeoutError
+        return [ModelInfo(**one) for one in json.loads(body)], "next" in response.links
 
     def _fetch(self, question: Question) -> Answer:
         def both(signed: bool) -> list: return self._pages([question.parameters(task) for task in question.tasks or (None,)], signed)
@@ -110,6 +116,7 @@ class HubList:
         return Answer(tuple({info.id: hub_model(info) for infos, _ in pages for info in infos}.values()), notes, any(more for _, more in pages))
 
     def _pages(self, requests: Sequence[dict], signed: bool) -> list[tuple[list, bool]]:
-        "The answers to all requests, four at a time."
-        if len(requests) == 1: return [self._page(requests[0], signed)]
-        with ThreadPoolExecutor(4) as pool: return list(pool.map(lambda one: self._page(one, signed), requests))
+        "The answers to all requests, four at a time, within the patience for one question."
+        end = time.monotonic() + self.patience
+        if len(requests) == 1: return [self._page(requests[0], signed, end)]
+        with ThreadPoolExecutor(4) as pool: return list(pool.map(lambda one: self._page(one, signed, end), requests))
