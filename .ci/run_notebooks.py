@@ -16,8 +16,11 @@ from pathlib import Path
 NBS = Path(__file__).resolve().parents[1] / "nbs"
 LIMIT = 900  # seconds that a page may take before it counts as hanging
 LONG = 180  # seconds that a walkthrough should stay under
-PAPERMILL = """import json, papermill, sys
-papermill.execute_notebook(**json.loads(sys.argv[1]), kernel_name="python3", progress_bar=False, store_widget_state=False, extra_arguments=["--IPKernelApp.log_level=40"])"""
+PAPERMILL = """import json, papermill, resource, sys
+try: papermill.execute_notebook(**json.loads(sys.argv[1]), kernel_name="python3", progress_bar=False, store_widget_state=False, extra_arguments=["--IPKernelApp.log_level=40"])
+finally:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    print("\\nprocessor", used.ru_utime + used.ru_stime)"""  # of the kernel; what the clock says depends on who else computes
 SMALL = {  # what a page is run with where its own defaults take many minutes; the others run as they are
     "recipes/finetune.ipynb": {"overrides": ["data.max_rows=300", "train.num_train_epochs=1"]},
     "recipes/chat.ipynb": {"overrides": ["data.max_rows=150", "train.max_steps=6", "evaluate.max_rows=8", "evaluate.max_new_tokens=8", "evaluate.bootstrap_samples=200"]},
@@ -54,17 +57,17 @@ def wrong(page: str, notebook: dict, runs: Path) -> str:
     return ""
 
 
-def execute(page: str) -> tuple[str, float, str]:
-    "The page, the seconds it took, and what is wrong with it."
+def execute(page: str) -> tuple[str, float, float, str]:
+    "The page, the seconds and the processor seconds it took, and what is wrong with it."
     with tempfile.TemporaryDirectory(prefix="ftwb-page-") as folder:
         out, began = Path(folder, "out.ipynb"), time.monotonic()
         environment = {**os.environ, "FTWB_RUNS": f"{folder}/runs", "FTWB_PROGRESS": "off", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
         command = [sys.executable, "-c", PAPERMILL, json.dumps({"input_path": str(NBS / page), "output_path": str(out), "parameters": SMALL.get(page, {}), "cwd": folder})]
         try: done = subprocess.run(command, env=environment, capture_output=True, text=True, errors="replace", timeout=LIMIT)
-        except subprocess.TimeoutExpired: return page, time.monotonic() - began, f"not done after {LIMIT} seconds"
-        seconds = time.monotonic() - began
+        except subprocess.TimeoutExpired: return page, time.monotonic() - began, 0.0, f"not done after {LIMIT} seconds"
+        seconds, used = time.monotonic() - began, float((re.findall(r"^processor ([\d.]+)$", done.stdout, re.M) or [0])[-1])
         problem = wrong(page, json.loads(out.read_text(encoding="utf-8")), Path(folder, "runs")) if out.is_file() else ""
-        return page, seconds, problem or ("" if done.returncode == 0 else f"papermill ended with {done.returncode}: {done.stderr.strip()[-600:]}")
+        return page, seconds, used, problem or ("" if done.returncode == 0 else f"papermill ended with {done.returncode}: {done.stderr.strip()[-600:]}")
 
 
 def main() -> int:
@@ -74,9 +77,9 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=1, help="pages at a time")
     asked, failed, began = parser.parse_args(), [], time.monotonic()
     with ThreadPoolExecutor(asked.workers) as pool:
-        for page, seconds, problem in pool.map(execute, pages(asked.words)):
+        for page, seconds, used, problem in pool.map(execute, pages(asked.words)):
             note = f"FAILED: {re.sub(chr(27) + r'.[0-9;]*m', '', problem)}" if problem else f"ok, and longer than the {LONG} s of a walkthrough" if seconds > LONG and page.startswith("walkthroughs/") else "ok"
-            print(f"{seconds:6.1f} s  {page}  {note}", flush=True)
+            print(f"{seconds:6.1f} s ({used:5.1f} s of processor)  {page}  {note}", flush=True)
             if problem: failed.append(page)
     print(f"{time.monotonic() - began:6.1f} s  in all; {len(failed)} failed" + (f": {', '.join(failed)}" if failed else ""))
     return int(bool(failed))

@@ -137,18 +137,18 @@ def page(path: Path, *sources: str) -> None:
 ])
 def test_the_runner_says_what_is_wrong(runner, tmp_path, source, reason):
     page(tmp_path / "walkthroughs" / "one.ipynb", source, "2")
-    name, seconds, problem = runner.execute("walkthroughs/one.ipynb")
-    assert seconds > 0 and (problem == "" if not reason else any(part in problem for part in reason.split("|"))), problem
+    name, seconds, used, problem = runner.execute("walkthroughs/one.ipynb")
+    assert seconds > 0 and used > 0 and (problem == "" if not reason else any(part in problem for part in reason.split("|"))), problem
 
 
 def test_a_recipe_without_a_verdict_fails(runner, tmp_path):
     page(tmp_path / "recipes" / "job.ipynb", "1 + 1")
-    assert "ends in a verdict" in runner.execute("recipes/job.ipynb")[2]
+    assert "ends in a verdict" in runner.execute("recipes/job.ipynb")[-1]
 
 
 def test_the_runner_fails_where_one_page_does(runner, tmp_path, monkeypatch, capsys):
     for name in ("good", "bad"): page(tmp_path / "walkthroughs" / f"{name}.ipynb", "1")
-    monkeypatch.setattr(runner, "execute", lambda name: (name, 1.0, "it broke" if "bad" in name else ""))
+    monkeypatch.setattr(runner, "execute", lambda name: (name, 1.0, 0.5, "it broke" if "bad" in name else ""))
     monkeypatch.setattr(sys, "argv", ["run_notebooks.py"])
     assert runner.main() == 1
     said = capsys.readouterr().out
