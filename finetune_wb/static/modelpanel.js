@@ -85,7 +85,7 @@ export function cardFacts(card) {
     ["Reads", finite(card.context) ? plural(card.context, "token") : "–"],
     ["Tokenizer", card.tokenizer ? `${tokenizer.class}, ${plural(tokenizer.tokens, "token")}` : "none"],
     ["Chat template", templateText(card.template)],
-    ["Heads", card.heads?.length ? card.heads.join("; ") : "none"],
+    ["Heads", card.heads?.length ? card.heads.join("; ") : "none: features only"],
     ["Learns here", listed(card.tasks)],
     ["Files", listed(card.formats)],
     ["To download", card.download_bytes ? formatBytes(card.download_bytes) : card.source === "hub" ? "–" : "nothing"],
@@ -159,6 +159,8 @@ function makePanel(model, signal) {
 function build(panel) {
   const head = buildHead(panel, "Model");
   panel.now = buildNow(panel);
+  panel.title.replaceWith(panel.now.root);
+  panel.busy.after(panel.now.buttons);
   panel.notes = h("div", { class: "ftwb-note", role: "status", hidden: true });
   panel.tools = buildTools(panel);
   panel.list = buildList(panel);
@@ -167,7 +169,7 @@ function build(panel) {
   panel.beside = h("section", { class: "ftwb-beside", "aria-label": "Side by side", hidden: true });
   panel.main = h("div", { class: "ftwb-main" }, panel.list.root, panel.card);
   panel.downloads = h("ul", { class: "ftwb-downloads", "aria-label": "Downloads" });
-  panel.root = h("div", { class: "ftwb ftwb-panel ftwb-mp", role: "region", "aria-label": "Model", id: panel.id }, ...head, panel.now.root, panel.downloads, panel.notes, panel.tools.root, panel.tray, panel.main, panel.beside);
+  panel.root = h("div", { class: "ftwb ftwb-panel ftwb-mp", role: "region", "aria-label": "Model", id: panel.id }, ...head, panel.now.lines, panel.downloads, panel.notes, panel.tools.root, panel.tray, panel.main, panel.beside);
 }
 
 // What the recipe says now.
@@ -177,7 +179,8 @@ function buildNow(panel) {
   made.reset = panel.button("Reset", () => panel.ask("reset"), { title: "The recipe as it came", hidden: true });
   made.code = panel.button("As code", () => { panel.code = !panel.code; paint(panel); }, { "aria-expanded": "false" });
   made.lines = h("div", { class: "ftwb-code", hidden: true });
-  made.root = h("section", { "aria-label": "Recipe" }, h("div", { class: "ftwb-line ftwb-now" }, h("span", { class: "ftwb-soft" }, "The recipe takes"), made.text, made.why, h("span", { class: "ftwb-group ftwb-end" }, made.reset, made.code)), made.lines);
+  made.root = h("span", { class: "ftwb-now", role: "group", "aria-label": "Recipe" }, h("span", { class: "ftwb-soft" }, "The recipe takes "), made.text, " ", made.why);
+  made.buttons = h("span", { class: "ftwb-group" }, made.reset, made.code);
   return made;
 }
 
@@ -455,7 +458,6 @@ function paint(panel) {
   const { state } = panel;
   if (!state.recipe || !panel.page.rows) return;
   paintError(panel);
-  say(panel.title, "");
   paintNow(panel);
   paintDownloads(panel);
   list(panel.notes, panel.page.notes.length ? [[panel.page.notes, panel.page.alone]] : [], ([notes, alone]) => h("div", { class: "ftwb-line" }, h("span", { class: "ftwb-lines" }, notes.map(spokenLines).join(alone ? "\n" : " ")), ...(alone ? [panel.button("Try again", () => panel.search({ at: panel.page.at, again: true }))] : [])));
