@@ -194,6 +194,25 @@ class Notebook:
         self.until("dark => document.body.dataset.jpThemeLight === String(!dark) && !document.querySelector('#jupyterlab-splash')", dark)
         self.is_dark = dark
 
+    def reopen(self, selector: str, seconds: float) -> None:
+        "Saves, loads the page again and waits for a panel that was on it."
+        self.save()
+        self.expected = "widget model not found"  # JupyterLab's manager gives the kernel four seconds to list its widgets; a loaded machine may need another page
+        lost = f"document.querySelector({selector!r}) || document.querySelector('.jp-CodeCell .jp-OutputArea').innerText.includes('model not found')"
+        for _ in range(4):
+            self.load()
+            self.page.wait_for_function(f"() => {lost}", timeout=1000 * seconds)
+            if self.page.query_selector(selector): return
+
+    def seen(self, cell: int = 0) -> list[str]:
+        "How the outputs of a cell that are in sight begin; a panel hides what stands in for it on other days."
+        outputs = f"[...document.querySelectorAll('.jp-CodeCell')][{cell}].querySelectorAll('.jp-OutputArea-child')"
+        return self.page.evaluate(f"[...{outputs}].filter(one => one.checkVisibility()).map(one => one.innerText.slice(0, 11))")
+
+    def alive(self, module: str, view: str) -> int:
+        "How many widgets of a class the kernel holds that have not been closed."
+        return int(self.ask_kernel(f"import ipywidgets; from {module} import {view}; print(sum(isinstance(w, {view}) and w.comm is not None for w in ipywidgets.widgets.widget._instances.values()))"))
+
     def shot(self, folder: Path, name: str) -> Path:
         "A picture of the page as it is."
         path = folder / f"{name}.png"

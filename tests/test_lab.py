@@ -19,7 +19,6 @@ def _small(name: str, page: Path, parameters: dict) -> None:
 
 
 @pytest.mark.parametrize("name, parameters", [
-    ("workbench.ipynb", {"method": "full", "max_rows": 200, "runs_dir": ""}),
     ("recipes/finetune.ipynb", {"recipe_file": "", "overrides": ["method.name=probe", "data.max_rows=300"], "runs_dir": "", "run_id": ""}),
 ])
 def test_page_in_lab(name, parameters, lab, open_notebook, shots):

@@ -8,7 +8,6 @@ import pytest
 pytest_plugins = "lab"
 PATIENCE = 90  # seconds: the first panel of a kernel imports pandas, the first map torch
 HAS = "([selector, text]) => [...document.querySelectorAll('.ftwb-dp ' + selector)].some(one => one.checkVisibility() && one.textContent.includes(text))"
-ALIVE = "import ipywidgets; from finetune_wb.panels.data import DataView; print(sum(isinstance(w, DataView) and w.comm is not None for w in ipywidgets.widgets.widget._instances.values()))"
 HOSTILE = "<img src=x onerror=window.hacked=1>\u202eevil\u202c\x1b[31m"
 NAMES = ("card", "rate", "cash", "pin")
 
@@ -26,9 +25,8 @@ def test_data_in_lab(lab, open_notebook, shots, rows):
     assert not [o for o in notebook.run() if o["output_type"] == "error"]
     has("tbody tr", "what of the")
     has("dt", "Findings")  # split and checked
-    kinds = page.evaluate("[...document.querySelectorAll('.jp-CodeCell')][0].querySelectorAll('.jp-OutputArea-child').length")
-    seen = page.evaluate("[...[...document.querySelectorAll('.jp-CodeCell')][0].querySelectorAll('.jp-OutputArea-child')].filter(one => one.checkVisibility()).map(one => one.innerText.slice(0, 11))")
-    assert kinds == 4 and seen[0] == "said before" and len(seen) == 2  # the stand-ins are there for other days
+    seen = notebook.seen()
+    assert len(notebook.outputs()[0]) == 4 and seen[0] == "said before" and len(seen) == 2  # the stand-ins are there for other days
     assert page.evaluate("[window.hacked, document.querySelectorAll('.jp-OutputArea :is(img, script)').length]") == [None, 0]
 
     # the copy that was planted is found, looked at and dropped, in the kernel too
@@ -74,15 +72,11 @@ def test_data_in_lab(lab, open_notebook, shots, rows):
     assert page.evaluate("() => { const root = document.querySelector('.ftwb-dp'); return root.scrollWidth - root.clientWidth }") <= 0
 
     # a page that reloads finds its panel again; a cell that runs again ends the panel of before
-    notebook.save()
-    notebook.expected = "widget model not found"  # JupyterLab's manager gives the kernel four seconds to list its widgets; a loaded machine may need another page
-    for _ in range(4):
-        notebook.load()
-        if page.wait_for_function("() => document.querySelector('.ftwb-dp') || document.querySelector('.jp-CodeCell .jp-OutputArea').innerText.includes('model not found')", timeout=1000 * PATIENCE) and page.query_selector(".ftwb-dp"): break
+    notebook.reopen(".ftwb-dp", PATIENCE)
     has("dt", "Changed")
-    assert notebook.ask_kernel(ALIVE).strip() == "1"
+    assert notebook.alive("finetune_wb.panels.data", "DataView") == 1
     assert not [o for o in notebook.run() if o["output_type"] == "error"]
     has("dt", "Findings")
-    assert notebook.ask_kernel(ALIVE).strip() == "1"
+    assert notebook.alive("finetune_wb.panels.data", "DataView") == 1
     stored = "".join(str(output.get("data", {}).get("text/html", "")) for output in notebook.outputs()[0])
     assert "<table" in stored and "<img" not in stored and re.search("&lt;img", stored)  # what is left for a day without a kernel

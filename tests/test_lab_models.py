@@ -5,7 +5,6 @@ import json
 pytest_plugins = "lab"
 PATIENCE = 90  # seconds: the first card of a kernel imports transformers and torch
 HAS = "([selector, text]) => [...document.querySelectorAll('.ftwb-mp ' + selector)].some(one => one.checkVisibility() && one.textContent.includes(text))"
-ALIVE = "import ipywidgets; from finetune_wb.panels.model import ModelView; print(sum(isinstance(w, ModelView) and w.comm is not None for w in ipywidgets.widgets.widget._instances.values()))"
 
 
 def test_models_in_lab(lab, open_notebook, shots):
@@ -16,9 +15,8 @@ def test_models_in_lab(lab, open_notebook, shots):
     has(".ftwb-models li", "minidoc")
     has(".ftwb-note", "hub")  # HF_HUB_OFFLINE: a normal state, said in a line
     has(".ftwb-verdict-box", "Works here")
-    cells = "[...document.querySelectorAll('.jp-CodeCell')][0].querySelectorAll('.jp-OutputArea-child')"
-    seen = page.evaluate(f"[...{cells}].filter(one => one.checkVisibility()).map(one => one.innerText.slice(0, 11))")
-    assert page.evaluate(f"{cells}.length") == 4 and seen[0] == "said before" and len(seen) == 2  # the stand-ins are there for other days
+    seen = notebook.seen()
+    assert len(notebook.outputs()[0]) == 4 and seen[0] == "said before" and len(seen) == 2  # the stand-ins are there for other days
     notebook.shot(shots, "models-light")
 
     # search as one types, open, choose: in the kernel too
@@ -47,15 +45,11 @@ def test_models_in_lab(lab, open_notebook, shots):
     assert page.evaluate("window.jupyterapp.shell.currentWidget.content.activeCellIndex") == before and page.evaluate("window.jupyterapp.shell.currentWidget.content.model.cells.length") == 2
 
     # a page that reloads finds its panel again; a cell that runs again ends the panel of before
-    notebook.save()
-    notebook.expected = "widget model not found"  # JupyterLab's manager gives the kernel four seconds to list its widgets; a loaded machine may need another page
-    for _ in range(4):
-        notebook.load()
-        if page.wait_for_function("() => document.querySelector('.ftwb-mp') || document.querySelector('.jp-CodeCell .jp-OutputArea').innerText.includes('model not found')", timeout=1000 * PATIENCE) and page.query_selector(".ftwb-mp"): break
+    notebook.reopen(".ftwb-mp", PATIENCE)
     has(".ftwb-now", "LoRA")
-    assert notebook.ask_kernel(ALIVE).strip() == "1"
+    assert notebook.alive("finetune_wb.panels.model", "ModelView") == 1
     assert not [o for o in notebook.run() if o["output_type"] == "error"]
     has(".ftwb-models li", "minidoc")
-    assert notebook.ask_kernel(ALIVE).strip() == "1"
+    assert notebook.alive("finetune_wb.panels.model", "ModelView") == 1
     stored = "".join(str(output.get("data", {}).get("text/html", "")) for output in notebook.outputs()[0])
     assert "<table" in stored and "minidoc" in stored  # what is left for a day without a kernel
