@@ -374,6 +374,39 @@ def test_a_hostile_header_gets_a_card(body, hub, architecture):  # noqa: F811
     assert not card.verdict.ok and card.warnings
 
 
+def test_a_model_larger_than_this_machine_is_built_all_the_same(hub, architecture, monkeypatch):  # noqa: F811
+    """70 billion parameters in one file of 140 GB: the hub of the test gives the header and never has to hold the rest."""
+    import torch
+    import transformers
+    from huggingface_hub import HfApi
+    from huggingface_hub.utils import SafetensorsFileMetadata, TensorInfo
+
+    from finetune_wb.models import glimpse
+
+    folder = architecture("qwen2")
+    config = transformers.Qwen2Config(hidden_size=16384, intermediate_size=65536, num_hidden_layers=16, num_attention_heads=64, num_key_value_heads=8, vocab_size=152064, tie_word_embeddings=False,
+                                      architectures=["Qwen2ForCausalLM"], dtype="bfloat16")
+    with torch.device("meta"): model = transformers.Qwen2ForCausalLM(config)
+    tensors, at = {}, 0
+    for name, weight in model.state_dict().items():
+        tensors[name] = TensorInfo(dtype="BF16", shape=list(weight.shape), data_offsets=(at, at + 2 * weight.numel()))
+        at += 2 * weight.numel()
+    files = {f.name: f.read_bytes() for f in folder.iterdir()}
+    hub.add(Repo("acme/huge", files | {"config.json": config.to_json_string().encode()}, lfs_from=1000))
+    monkeypatch.setattr(HfApi, "parse_safetensors_file_metadata", lambda *_, **__: SafetensorsFileMetadata(metadata={}, tensors=tensors))
+    asked = glimpse._asked
+    monkeypatch.setattr(glimpse, "_asked", lambda spec: _sized(asked(spec), at + 100_000))
+    card = look("acme/huge")
+    assert card.parameters == at // 2 > 60 * 10**9 and card.weight_bytes == at and "writes text" in card.heads[0] and card.formats == ("safetensors",)
+    assert card.verdict.ok and card.download_bytes > at
+
+
+def _sized(info, size):
+    for sibling in info.siblings:
+        if sibling.rfilename == "model.safetensors": sibling.size = size
+    return info
+
+
 def test_names_that_point_outside_stay_outside(hub, architecture, tmp_path):  # noqa: F811
     files = {f.name: f.read_bytes() for f in architecture("bert").iterdir() if f.name != "model.safetensors"}
     index = {"weight_map": {"a": "../../../evil.safetensors", "b": "/tmp/evil.safetensors", "c": "model-1.safetensors"}}

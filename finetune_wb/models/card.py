@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Compatibility', 'ModelCard', 'inspect_model']
 
-# %% ../../nbs/47_models.card.ipynb #05aa5223
+# %% ../../nbs/47_models.card.ipynb #2e0c11c5
 import html
 import json
 import math
@@ -17,7 +17,7 @@ from .catalog import CATALOG, weight_files
 from .causal import outline
 from .glimpse import Glimpse, glimpse
 from .licences import Licence, licence_of
-from .load import _json, _read_config, _said, _sane, check_model, load_tokenizer, max_positions, quiet, read_header
+from .load import _is_decoder, _json, _read_config, _said, _sane, check_model, load_tokenizer, max_positions, quiet, read_header
 from .memory import size
 from ..recipe import ModelSpec
 from ..training.examples import DEFAULT_MAX_LENGTH as LONG
@@ -228,7 +228,7 @@ def _as_html(card: ModelCard) -> str:
     colour = _COLOURS["fits" if card.verdict.ok else "does not fit"]
     return f'<div><b>{html.escape(_title(card))}</b><table>{"".join(rows)}</table><p style="border-left:4px solid {colour};padding-left:.6em">{html.escape(_verdict(card))}</p></div>'
 
-# %% ../../nbs/47_models.card.ipynb #6f86daad
+# %% ../../nbs/47_models.card.ipynb #3b47499f
 _WRITING, _CONVERSING = ("chat", "instruction", "completion", "preference"), ("chat", "instruction", "preference")
 
 def _attempt(step, *arguments) -> tuple[object, list[Problem]]:
@@ -251,13 +251,13 @@ class _Checked:
 def _checked(seen: Glimpse, spec: ModelSpec, raw: dict) -> _Checked:
     if seen.problems: return _Checked(seen.problems)
     if absurd := _absurd(raw): return _Checked((absurd,))
-    _, refused = _attempt(check_model, seen.source, spec)
     tokenizer, _ = _attempt(load_tokenizer, seen.source, spec)
     config, _ = _attempt(_read_config, seen.source, spec)
     context = _attempt(max_positions, config, tokenizer)[0] if config is not None and tokenizer is not None else None
+    model, unwritten = _attempt(outline, seen.source, spec) if config is not None and _is_decoder(config) else (None, [])
+    refused = _attempt(check_model, seen.source, spec)[1] if model is None else []  # an outline has been checked
     if refused: return _Checked(tuple(refused), tokenizer=tokenizer, context=context)
-    model, unwritten = _attempt(outline, seen.source, spec)
-    if model is None: return _Checked((), tuple(p for p in unwritten if "is an encoder" not in p.what), ("classification",), tokenizer, context=context)
+    if model is None: return _Checked((), tuple(unwritten), ("classification",), tokenizer, context=context)
     template, wrong = _said_template(tokenizer, model, spec.id)
     converses = template["own"] or template["fits"]
     tasks = ("classification", *(task for task in _WRITING if converses or task not in _CONVERSING))

@@ -69,17 +69,48 @@ def _here(spec: ModelSpec) -> Glimpse:
     if not folder.is_dir(): find_model(spec)  # says what is wrong with it
     return Glimpse(ModelSource(spec.id, folder.resolve(), "local"), "folder", _listing(folder), _card_license(folder), updated=_updated(folder))
 
-# %% ../../nbs/28_models.glimpse.ipynb #5ca42600
+# %% ../../nbs/28_models.glimpse.ipynb #96cf9c8f
+_PIECE = 1_000_000_000  # bytes of a stand-in, unless one tensor has more
+
+def _pieces(tensors: dict[str, tuple[str, tuple[int, ...], int]]) -> list[dict]:
+    "The same tensors in groups that a small machine can map."
+    groups, held = [{}], 0
+    for name, tensor in tensors.items():
+        if groups[-1] and held + tensor[2] > _PIECE: groups, held = [*groups, {}], 0
+        groups[-1][name], held = tensor, held + tensor[2]
+    return groups
+
 def _stand_in(
     file: Path,  # to be written
-    tensors: dict[str, tuple[str, tuple[int, ...], tuple[int, int]]],  # name → dtype as in the file, shape, first and last byte
+    tensors: dict[str, tuple[str, tuple[int, ...], int]],  # name → dtype as in the file, shape, bytes
 ) -> None:
     "A safetensors file with this header and a hole in place of the numbers."
-    header = {name: {"dtype": dtype, "shape": list(shape), "data_offsets": list(place)} for name, (dtype, shape, place) in tensors.items()}
-    text = json.dumps({"__metadata__": {"format": "pt"}, **header}).encode()
+    header, at = {"__metadata__": {"format": "pt"}}, 0
+    for name, (dtype, shape, many) in tensors.items():
+        header[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [at, at + many]}
+        at += many
+    text = json.dumps(header).encode()
     with open(file, "wb") as stream:
         stream.write(len(text).to_bytes(8, "little") + text)
-        stream.truncate(8 + len(text) + max((place[1] for _, _, place in tensors.values()), default=0))
+        stream.truncate(8 + len(text) + at)
+
+def _stand_ins(
+    folder: Path,
+    found: dict[str, dict],  # file → its tensors
+) -> None:
+    "Stand-ins for all files; where one is too large, several and an index, which keeps what the old one says of files that are not there."
+    if all(len(_pieces(tensors)) == 1 for tensors in found.values()):
+        for name, tensors in found.items(): _stand_in(folder / name, tensors)
+        return
+    try: old = json.loads((folder / _INDEX).read_text(encoding="utf-8"))["weight_map"]
+    except (OSError, ValueError, LookupError, TypeError): old = {}
+    index = {name: file for name, file in old.items() if file not in found} if isinstance(old, dict) else {}
+    for i, group in enumerate(group for tensors in found.values() for group in _pieces(tensors)):
+        _stand_in(folder / f"stand-in-{i:05d}.safetensors", group)
+        index |= dict.fromkeys(group, f"stand-in-{i:05d}.safetensors")
+    (folder / _INDEX).write_text(json.dumps({"metadata": {}, "weight_map": index}), encoding="utf-8")
+
+_INDEX = "model.safetensors.index.json"
 
 # %% ../../nbs/28_models.glimpse.ipynb #4ba1d1d0
 _SMALL = [name for name in _FILES if "safetensors" not in name or name.endswith("index.json")]
@@ -112,23 +143,30 @@ def _small_files(spec: ModelSpec, commit: str, sizes: dict[str, int | None], fol
     if snapshot: shutil.copytree(snapshot, folder, dirs_exist_ok=True)
     return tuple(Problem("is too large to be looked at", file=f"{spec.id}/{name}", value=sizes[name]) for name in wide)
 
-# %% ../../nbs/28_models.glimpse.ipynb #24b5b0b0
-def _weights(spec: ModelSpec, commit: str, sizes: dict[str, int | None], folder: Path) -> tuple[Problem, ...]:
-    "Puts stand-ins for the weights into `folder`; what is wrong with them."
+# %% ../../nbs/28_models.glimpse.ipynb #109ad3d7
+def _looked(spec: ModelSpec, commit: str, name: str, size: int | None) -> dict | Problem:
+    "The tensors of a file of weights, read from its header, or what is wrong with it."
     from huggingface_hub import HfApi
     from huggingface_hub.errors import SafetensorsParsingError
+    way_out, file = "Another revision may be whole.", f"{spec.id}/{name}"
+    try: found = HfApi().parse_safetensors_file_metadata(spec.id, name, revision=commit, timeout=_TIMEOUT).tensors
+    except SafetensorsParsingError: return Problem("has a header that can't be read", way_out, file=file)
+    places = sorted(tuple(tensor.data_offsets) for tensor in found.values())
+    if any(first != last for (_, last), (first, _) in zip([(0, 0), *places], places)) or any(first > last for first, last in places): return Problem("has a header whose tensors overlap or leave gaps", way_out, file=file)
+    end = 8 + (places[-1][1] if places else 0)
+    if size is not None and size < end: return Problem(f"is cut short: it has {size:,} bytes, its header promises more than {end:,}", way_out, file=file)
+    return {key: (tensor.dtype, tuple(tensor.shape), tensor.data_offsets[1] - tensor.data_offsets[0]) for key, tensor in found.items()}
+
+def _weights(spec: ModelSpec, commit: str, sizes: dict[str, int | None], folder: Path) -> tuple[Problem, ...]:
+    "Puts stand-ins for the weights into `folder`; what is wrong with them."
     single = [name for name in ("model.safetensors",) if name in sizes]
     names = single or [f.name for f in weight_files(folder) if f.parent == folder and f.suffix == ".safetensors" and f.name in sizes]
     if not names:
         for name in _matching(sizes, ["pytorch_model*.bin"]): (folder / name).touch()
         return ()
-    def look(name: str) -> Problem | None:
-        try: found = HfApi().parse_safetensors_file_metadata(spec.id, name, revision=commit, timeout=_TIMEOUT)
-        except SafetensorsParsingError: return Problem("has a header that can't be read", "Another revision may be whole.", file=f"{spec.id}/{name}")
-        _stand_in(folder / name, {key: (tensor.dtype, tuple(tensor.shape), tuple(tensor.data_offsets)) for key, tensor in found.tensors.items()})
-        needs = 8 + max((tensor.data_offsets[1] for tensor in found.tensors.values()), default=0)
-        if sizes[name] is not None and sizes[name] < needs: return Problem(f"is cut short: it has {sizes[name]:,} bytes, its header promises more than {needs:,}", "Another revision may be whole.", file=f"{spec.id}/{name}")
-    with ThreadPoolExecutor(8) as pool: return tuple(problem for problem in pool.map(look, names) if problem)
+    with ThreadPoolExecutor(8) as pool: read = dict(zip(names, pool.map(lambda name: _looked(spec, commit, name, sizes[name]), names)))
+    _stand_ins(folder, {name: tensors for name, tensors in read.items() if isinstance(tensors, dict)})
+    return tuple(problem for problem in read.values() if isinstance(problem, Problem))
 
 # %% ../../nbs/28_models.glimpse.ipynb #652febf7
 def _licence(info) -> str | None:
