@@ -51,7 +51,7 @@ def _has_token() -> bool:
     from huggingface_hub import get_token
     return get_token() is not None
 
-# %% ../../nbs/73_panels.model.ipynb #a4c8ff2b
+# %% ../../nbs/73_panels.model.ipynb #690faad3
 class _Finds(Working):
     "A recipe, a catalogue, and what was found in it."
 
@@ -88,6 +88,10 @@ class _Finds(Working):
             self._publish()
             if self._outputs: self._stand_in()
 
+# %% ../../nbs/73_panels.model.ipynb #4271f701
+class _Pages(_Finds):
+    "What was found, as the browser is told it."
+
     def _name(self, id: object) -> str:
         "The model that the browser means: it was told names whose hidden characters are written out."
         return self._names.get(id, str(id))
@@ -99,36 +103,9 @@ class _Finds(Working):
                 "notes": told([note.rstrip(".") + "." for note in self._found.notes]), "alone": not self._found.facets.get("source", {}).get("hub"), "query": told(self._query), "sorts": [[name, title] for name, title in ORDERS.items()],
                 "searching": not self._found.facets and "search" in self._jobs, "asked": self._answers}
 
-# %% ../../nbs/73_panels.model.ipynb #19d520ac
-class _Reads(_Finds):
-    "Cards of what is open, and of what stands side by side."
-
-    def open(self, id: str, again: bool = False):
-        "Shows a model's card, read in a thread; `again` reads one anew."
-        with self._lock:
-            self._open = self._name(id)
-            if again: self._cards.pop(self._key(self._open), None)
-        self._read()
-        return self
-
-    def compare(self, id: str):
-        "Puts a model beside others, three at most, or takes it away."
-        name = self._name(id)
-        with self._lock:
-            if name in self._compared: self._compared.remove(name)
-            elif len(self._compared) >= _MOST: raise ModelError(Problem(f"{_MOST} models stand side by side at most", "Take one away first.", value=name))
-            else: self._compared.append(name)
-        self._read()
-        return self
-
-    def measure(self, **fields):
-        "Memory for other batches: `batch` rows of `length` tokens (None: what the task usually takes)."
-        for name, value in fields.items():
-            if name not in ("batch", "length"): raise ModelError(Problem("is nothing that memory depends on here", nearest(name, ("batch", "length")), field=name))
-            if not (isinstance(value, int) and not isinstance(value, bool) and value > 0) and (name, value) != ("length", None): raise ModelError(Problem("has to be a whole number from 1", field=name, value=value))
-        with self._lock: self._batch, self._length = fields.get("batch", self._batch), fields.get("length", self._length)
-        self._read()
-        return self
+# %% ../../nbs/73_panels.model.ipynb #0e5ff007
+class _Reads(_Pages):
+    "Cards, read in a thread."
 
     def _key(self, name: str) -> tuple:
         spec = self._recipe.model
@@ -158,12 +135,43 @@ class _Reads(_Finds):
         if wanted: self._work("card", "reading the card", do)
         self._publish(page=False)
 
-# %% ../../nbs/73_panels.model.ipynb #d799f098
+# %% ../../nbs/73_panels.model.ipynb #989b2b65
+class _Opens(_Reads):
+    "What is open, and what stands side by side."
+
+    def open(self, id: str, again: bool = False):
+        "Shows a model's card, read in a thread; `again` reads one anew."
+        with self._lock:
+            self._open = self._name(id)
+            if again: self._cards.pop(self._key(self._open), None)
+        self._read()
+        return self
+
+    def compare(self, id: str):
+        "Puts a model beside others, three at most, or takes it away."
+        name = self._name(id)
+        with self._lock:
+            if name in self._compared: self._compared.remove(name)
+            elif len(self._compared) >= _MOST: raise ModelError(Problem(f"{_MOST} models stand side by side at most", "Take one away first.", value=name))
+            else: self._compared.append(name)
+        self._read()
+        return self
+
+    def measure(self, **fields):
+        "Memory for other batches: `batch` rows of `length` tokens (None: what the task usually takes)."
+        for name, value in fields.items():
+            if name not in ("batch", "length"): raise ModelError(Problem("is nothing that memory depends on here", nearest(name, ("batch", "length")), field=name))
+            if not (isinstance(value, int) and not isinstance(value, bool) and value > 0) and (name, value) != ("length", None): raise ModelError(Problem("has to be a whole number from 1", field=name, value=value))
+        with self._lock: self._batch, self._length = fields.get("batch", self._batch), fields.get("length", self._length)
+        self._read()
+        return self
+
+# %% ../../nbs/73_panels.model.ipynb #45745b13
 _downloads: dict[str, object] = {}  # model → its `Download`
 
 def _busy(name: str) -> bool: return name in _downloads and _downloads[name].state in ("waiting", "running")
 
-class _Fetches(_Reads):
+class _Fetches(_Opens):
     "Downloads, watched."
 
     @property
@@ -201,9 +209,9 @@ class _Fetches(_Reads):
             self._read()
         self._work(f"download {name}", f"downloading {name}", do)
 
-# %% ../../nbs/73_panels.model.ipynb #bddf3d45
-class _Chooses(_Fetches):
-    "Changes of the recipe."
+# %% ../../nbs/73_panels.model.ipynb #9841767e
+class _Edits(_Fetches):
+    "The recipe, and what differs from the one that came."
 
     @property
     def recipe(self) -> Recipe:
@@ -225,21 +233,6 @@ class _Chooses(_Fetches):
         "Calls `callback(recipe)` after every choice and every reset."
         self._listeners.append(callback)
         return self
-
-    def choose(self, id: str, method: str | None = None):
-        "Writes a model into the recipe, and a method where one is named. Raises `ModelError` where the model can't be fine-tuned so, with the way out; then nothing has changed."
-        name = self._name(id)
-        card = self._cards.get(self._key(name))
-        if card is None:
-            with _READING: card = self._inspect(self._key(name))
-        if isinstance(card, Exception): raise card
-        if not card.verdict.ok: raise ModelError(Problem(plain(card.verdict.reason).rstrip("."), plain(card.verdict.way_out), field="model.id", value=name))
-        ways = {fit.method: fit for fit in card.methods}
-        wanted = method or self._recipe.method.name
-        if wanted not in ways: raise ModelError(Problem("is no method", nearest(str(wanted), ways), field="method.name", value=wanted))
-        able = next((fit.method for fit in card.methods if fit.applies), None)
-        if not ways[wanted].applies: raise ModelError(Problem(f"{wanted} does not go with it: {plain(ways[wanted].why_not)}", f"choose(…, {able!r}) takes another method." if able else "", field="method.name", value=wanted))
-        return self._become(self._overrides(name, card.commit, method))
 
     def _overrides(self, name: str, commit: str | None, method: str | None) -> dict[str, str]:
         "Path → value, of what differs from the recipe as it came."
@@ -265,6 +258,25 @@ class _Chooses(_Fetches):
             for callback in [*self._listeners]: callback(self._recipe)
         self._read()
         return self
+
+# %% ../../nbs/73_panels.model.ipynb #d08cb810
+class _Chooses(_Edits):
+    "A choice."
+
+    def choose(self, id: str, method: str | None = None):
+        "Writes a model into the recipe, and a method where one is named. Raises `ModelError` where the model can't be fine-tuned so, with the way out; then nothing has changed."
+        name = self._name(id)
+        card = self._cards.get(self._key(name))
+        if card is None:
+            with _READING: card = self._inspect(self._key(name))
+        if isinstance(card, Exception): raise card
+        if not card.verdict.ok: raise ModelError(Problem(plain(card.verdict.reason).rstrip("."), plain(card.verdict.way_out), field="model.id", value=name))
+        ways = {fit.method: fit for fit in card.methods}
+        wanted = method or self._recipe.method.name
+        if wanted not in ways: raise ModelError(Problem("is no method", nearest(str(wanted), ways), field="method.name", value=wanted))
+        able = next((fit.method for fit in card.methods if fit.applies), None)
+        if not ways[wanted].applies: raise ModelError(Problem(f"{wanted} does not go with it: {plain(ways[wanted].why_not)}", f"choose(…, {able!r}) takes another method." if able else "", field="method.name", value=wanted))
+        return self._become(self._overrides(name, card.commit, method))
 
 # %% ../../nbs/73_panels.model.ipynb #61d11974
 class _Says(_Chooses):
