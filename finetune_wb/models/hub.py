@@ -58,9 +58,28 @@ def _reason(error: Exception) -> tuple[str, float]:
     if isinstance(error, ValueError | TypeError | LookupError | AttributeError): return "What answers at the hub's address is no list of models (a proxy's page?)", 20
     return f"The hub can't be reached ({type(error).__name__})", 20
 
-# %% ../../nbs/26_models.hub.ipynb #6d2ed99b
+# %% ../../nbs/26_models.hub.ipynb #c1305b3c
 _MOST = 50_000_000  # bytes of an answer
 
+def _page(parameters: dict, signed: bool, end: float) -> tuple[list, bool]:
+    "One request, over by `end`: models, and whether there are more. (A timeout of the client's is for each read; who sends a byte a second would be waited for all day.)"
+    from huggingface_hub import ModelInfo, constants
+    from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
+    body, left = bytearray(), max(0.05, end - time.monotonic())
+    with get_session().stream("GET", f"{constants.ENDPOINT}/api/models", params=parameters, headers=build_hf_headers(token=None if signed else False), timeout=left) as response:
+        hf_raise_for_status(response)
+        for part in response.iter_bytes():
+            body += part
+            if time.monotonic() > end or len(body) > _MOST: raise TimeoutError
+    return [ModelInfo(**one) for one in json.loads(body)], "next" in response.links
+
+def _pages(requests: Sequence[dict], signed: bool, patience: float) -> list[tuple[list, bool]]:
+    "The answers to all requests, four at a time, within the patience for one question."
+    end = time.monotonic() + patience
+    if len(requests) == 1: return [_page(requests[0], signed, end)]
+    with ThreadPoolExecutor(4) as pool: return list(pool.map(lambda one: _page(one, signed, end), requests))
+
+# %% ../../nbs/26_models.hub.ipynb #6d2ed99b
 class HubList:
     "The hub's list, with a memory."
 
@@ -93,20 +112,8 @@ class HubList:
             self._known[question] = time.monotonic(), answer
         return answer
 
-    def _page(self, parameters: dict, signed: bool, end: float) -> tuple[list, bool]:
-        "One request, over by `end`: models, and whether there are more. (A timeout of the client's is for each read; who sends a byte a second would be waited for all day.)"
-        from huggingface_hub import ModelInfo, constants
-        from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
-        body, left = bytearray(), max(0.05, end - time.monotonic())
-        with get_session().stream("GET", f"{constants.ENDPOINT}/api/models", params=parameters, headers=build_hf_headers(token=None if signed else False), timeout=left) as response:
-            hf_raise_for_status(response)
-            for part in response.iter_bytes():
-                body += part
-                if time.monotonic() > end or len(body) > _MOST: raise TimeoutError
-        return [ModelInfo(**one) for one in json.loads(body)], "next" in response.links
-
     def _fetch(self, question: Question) -> Answer:
-        def both(signed: bool) -> list: return self._pages([question.parameters(task) for task in question.tasks or (None,)], signed)
+        def both(signed: bool) -> list: return _pages([question.parameters(task) for task in question.tasks or (None,)], signed, self.patience)
         notes = ()
         try: pages = both(True)
         except Exception as error:
@@ -114,9 +121,3 @@ class HubList:
             if getattr(getattr(error, "response", None), "status_code", None) != 401 or not get_token(): raise
             pages, notes = both(False), ("The hub refuses this machine's token; it was asked without one, so private models are missing",)
         return Answer(tuple({info.id: hub_model(info) for infos, _ in pages for info in infos}.values()), notes, any(more for _, more in pages))
-
-    def _pages(self, requests: Sequence[dict], signed: bool) -> list[tuple[list, bool]]:
-        "The answers to all requests, four at a time, within the patience for one question."
-        end = time.monotonic() + self.patience
-        if len(requests) == 1: return [self._page(requests[0], signed, end)]
-        with ThreadPoolExecutor(4) as pool: return list(pool.map(lambda one: self._page(one, signed, end), requests))
