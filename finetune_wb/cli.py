@@ -11,6 +11,7 @@ __all__ = ['app', 'RunsDir', 'RunId', 'Overrides', 'RecipeFile', 'RunName', 'Mod
 # %% ../nbs/81_cli.ipynb #2def88af
 import os
 import shlex
+import shutil
 import sys
 import time
 from dataclasses import replace
@@ -34,14 +35,14 @@ RecipeFile = Annotated[Path, typer.Argument(help="A recipe; `ftwb recipe > recip
 RunName = Annotated[str, typer.Argument(help="A run id, the path of a run folder, or `last`.")]
 
 def _table(columns: list[str], rows: list[list], title: str = "") -> None:
-    "A table of plain text."
+    "A table of plain text; names in the first column are never cut, and in a pipe or a file nothing is."
     from rich.box import SIMPLE
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
     from rich.text import Text
-    table = Table(*columns, title=title or None, title_justify="left", box=SIMPLE)
+    table = Table(*(Column(name, no_wrap=i == 0) for i, name in enumerate(columns)), title=title or None, title_justify="left", box=SIMPLE)
     for row in rows: table.add_row(*(Text(plain(str(cell))) for cell in row))
-    Console().print(table)
+    Console(width=None if Console().is_terminal else 2_000).print(table)
 
 # %% ../nbs/81_cli.ipynb #8f45db77
 @app.command("recipe")
@@ -70,20 +71,20 @@ def data(recipe: RecipeFile, overrides: Overrides = None):
 # %% ../nbs/81_cli.ipynb #a35acd92
 @app.command()
 def models(
-    words: Annotated[list[str] | None, typer.Argument(help="Each of them in a model's name, architecture, library, task or note.")] = None,
-    task: Annotated[list[str] | None, typer.Option(help="A pipeline tag of the hub, or a task of a recipe, such as classification; may be repeated.")] = None,
-    modality: Annotated[list[str] | None, typer.Option(help="multimodal, vision, text, audio, tabular or reinforcement.")] = None,
-    licence: Annotated[list[str] | None, typer.Option(help="An id, such as apache-2.0, or open, conditions, unknown or non-commercial.")] = None,
-    max_parameters: Annotated[str | None, typer.Option(help="Such as 350M or 7B; models that do not say are left out and counted.")] = None,
-    language: Annotated[list[str] | None, typer.Option(help="Such as en or de.")] = None,
-    fits: Annotated[str | None, typer.Option(help="A method, such as lora or full: only models that surely fit this machine's free memory, by their size alone.")] = None,
-    source: Annotated[list[str] | None, typer.Option(help="embedded, cache, folder or hub.")] = None,
-    folder: Annotated[list[str] | None, typer.Option(help="A folder with models of your own.")] = None,
+    words: Annotated[list[str] | None, typer.Argument(help="Words to look for in names, architectures, libraries, tasks and notes; a model has to have all of them.")] = None,
+    task: Annotated[list[str] | None, typer.Option(help="A pipeline tag of the hub, such as text-generation, or a task of a recipe, such as classification; may be repeated.")] = None,
+    modality: Annotated[list[str] | None, typer.Option(help="multimodal, vision, text, audio, tabular or reinforcement; may be repeated.")] = None,
+    licence: Annotated[list[str] | None, typer.Option(help="An id, such as apache-2.0, or a group: open, conditions, unknown or non-commercial; may be repeated.")] = None,
+    max_parameters: Annotated[str | None, typer.Option(help="Such as 350M or 7B; models of unknown size are left out, and their number is shown.")] = None,
+    language: Annotated[list[str] | None, typer.Option(help="An ISO 639 code, such as en or de; may be repeated.")] = None,
+    fits: Annotated[str | None, typer.Option(help="A method, such as lora or full: only models that are certain to fit this machine's free memory, judged by their number of parameters.")] = None,
+    source: Annotated[list[str] | None, typer.Option(help="embedded (in installed packages), cache (downloaded from the hub), folder or hub; may be repeated.")] = None,
+    folder: Annotated[list[str] | None, typer.Option(help="A folder with your own models; may be repeated.")] = None,
     sort: Annotated[str, typer.Option(help="downloads, likes, trending, updated, parameters (the smallest first) or name.")] = "downloads",
-    limit: Annotated[int, typer.Option(help="Lines.")] = 20,
-    as_json: Annotated[bool, typer.Option("--json", help="Rows, facets and notes as JSON.")] = False,
+    limit: Annotated[int, typer.Option(help="Models to show.")] = 20,
+    as_json: Annotated[bool, typer.Option("--json", help="Models, facet counts and notes as JSON.")] = False,
 ):
-    "Search models in packages, in the cache, in folders and on the hub."
+    "Search for models in installed packages, in the Hugging Face cache, in folders and on the hub."
     import json
     from dataclasses import asdict
 
@@ -91,25 +92,22 @@ def models(
     found = Catalog(folders=folder or ()).search(" ".join(words or []), task=task, modality=modality, licence=licence, max_parameters=max_parameters, language=language, fits=fits, source=source,
                                                  sort=sort, limit=limit)
     if as_json: return typer.echo(json.dumps(asdict(found)))
-    for note in found.notes: typer.echo(f"{plain(note)}.")
-    head, *rows = found.cells()
-    if rows: _table(head, rows)
-    typer.echo(f"{len(found.rows)} of {found.total:,}")
+    typer.echo(found.text(shutil.get_terminal_size().columns if sys.stdout.isatty() else None))
 
 # %% ../nbs/81_cli.ipynb #709e6349
-ModelId = Annotated[str, typer.Argument(help="A name of the catalogue, a folder, or a hub id (owner/name).")]
-Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub model; the default branch without it.")]
+ModelId = Annotated[str, typer.Argument(help="An embedded model (minilm, minidoc), a folder, or a hub id (owner/name).")]
+Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub model; by default its main branch.")]
 
 @app.command()
 def model(
     id: ModelId, revision: Revision = None,
-    batch: Annotated[int, typer.Option(help="Rows at once, for the memory of each method.")] = 8,
-    length: Annotated[int | None, typer.Option(help="Tokens of each row; the default is what training takes.")] = None,
-    trust_remote_code: Annotated[bool, typer.Option("--trust-remote-code", help="Fetch and run Python code that the model brings.")] = False,
-    memory: Annotated[bool, typer.Option(help="Walk through a step of each method, a second or two each.")] = True,
+    batch: Annotated[int, typer.Option(help="Rows in a batch, for the memory of each method.")] = 8,
+    length: Annotated[int | None, typer.Option(help="Tokens in each row; the default is that of training (256 for an encoder, 1,024 for a language model).")] = None,
+    trust_remote_code: Annotated[bool, typer.Option("--trust-remote-code", help="Download and run the Python code that comes with the model.")] = False,
+    memory: Annotated[bool, typer.Option(help="Work out the memory of each method, which takes a few seconds each.")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="The card as JSON.")] = False,
 ):
-    "Show a model's card from configuration and headers: licence, tokenizer, methods, memory beside this machine's; exit code 1 where it would not work here. No weights are fetched."
+    "Show a model's card: licence, tokenizer, chat template, methods, and the memory of each beside what this machine has. Only configuration and file headers are read; no weights are downloaded. Exit code 1 if the model can't be fine-tuned here."
     import json
 
     from finetune_wb.models.card import inspect_model
@@ -120,9 +118,9 @@ def model(
 @app.command()
 def download(
     id: ModelId, revision: Revision = None,
-    allow_pickle: Annotated[bool, typer.Option("--allow-pickle", help="Fetch pickled weights where there are no others. A pickle can run code.")] = False,
+    allow_pickle: Annotated[bool, typer.Option("--allow-pickle", help="Download pickled weights if there are no others. A pickle can run code when it is loaded.")] = False,
 ):
-    "Fetch a model into the hub's cache, verified; what a cut or Ctrl-C left is gone on with the next time."
+    "Download a model into the Hugging Face cache and verify its hashes. After an interruption or Ctrl-C, the same command resumes it."
     from finetune_wb.models.download import download as begin
     from finetune_wb.models.memory import size
     from finetune_wb.progress import Progress
@@ -140,10 +138,10 @@ def download(
 @app.command()
 def recommend(
     recipe: RecipeFile, overrides: Overrides = None,
-    measure: Annotated[bool, typer.Option(help="Ask what would be had for less, which takes seconds to minutes.")] = True,
+    measure: Annotated[bool, typer.Option(help="Score the baselines that need no fine-tuning, which takes seconds to minutes.")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ):
-    "Whether to fine-tune at all, and what to start from: models for the recipe's rows and this machine, with reasons. No test row is read."
+    "Advise whether to fine-tune at all, and list models to start from, for the recipe's data and this machine, with reasons. The test split is not used."
     import json
 
     from finetune_wb.evaluation.recommend import recommend as ask

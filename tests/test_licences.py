@@ -25,7 +25,7 @@ def test_gates_follow_the_terms():
         if "-nc" in name or "noncommercial" in name or "research" in name: assert licence.gate == "non-commercial", name
         if "gpl" in name or "rail" in name or "llama" in name or name.startswith("cc-by-sa"): assert licence.gate == "conditions", name
     assert {licence_of(name).gate for name in ("mit", "apache-2.0", "bsd-3-clause", "cc0-1.0", "cc-by-4.0")} == {"open"}
-    assert "fine-tuned one, may not be passed on" in licence_of("cc-by-nd-4.0").asks
+    assert "fine-tuned model, may not be shared" in licence_of("cc-by-nd-4.0").asks
 
 
 @pytest.mark.parametrize("name", ["<script>alert(1)</script>", "\x1b[2J\x1b[H", "\u202emit", "a" * 100_000, ",,,", "[]", "mit\n\napache", "none", "\ud800", "{{ 7*7 }}"])

@@ -127,7 +127,7 @@ def test_a_hub_that_is_not_there_is_a_line_and_can_be_asked_again(panel_of, hub,
     hub.fault("/api/models", status=429, retry_after=3, times=None)
     says(panel, "search", again=True, words="bert")
     page = panel.wait().view.comm.traits["page"]
-    assert "asks for a pause" in page["notes"][0] and panel.view.comm.traits["error"] == ""
+    assert "takes no more requests" in page["notes"][0] and panel.view.comm.traits["error"] == ""
 
 
 def test_what_no_search_can_mean_is_said_and_changes_nothing(panel_of):

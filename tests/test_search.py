@@ -63,7 +63,7 @@ def test_all_sources_stand_in_one_list(hub, tmp_path):
     found = Catalog(folders=[tmp_path / "own"]).search()
     assert names(found)[:4] == [*sorted(["minidoc", "minilm", str(folder)]), "someone/big"] and len(found.rows) == 50
     assert found.facets["source"] == {"hub": 50, "embedded": 2, "folder": 1} and found.total == 53  # what was looked at
-    assert found.notes == ("The hub has more: looked at are its 50 first by downloads",)
+    assert found.notes == ("The hub has more: only its first 50 were searched, by downloads",)
     assert set(found.facets) == {"modality", "task", "licence", "language", "source"} and "secret" not in str(found)
 
 
@@ -87,6 +87,24 @@ def test_gates_of_licences_and_several_values(hub):
     both = catalog.search(task=["text-generation", "automatic-speech-recognition"], source="hub")
     assert names(both) == ["someone/big", "someone/whisper"]
     assert catalog.search("bert", licence="non-commercial", source="hub", limit=200).total == 60
+
+
+def test_a_licence_or_a_language_that_nobody_has_is_a_sentence(hub):
+    found = Catalog().search(licence="apche-2.0", language="german")
+    assert not found.rows and found.notes == ('No model here has the licence "apche-2.0"; the closest known name is "apache-2.0"', 'No model here has the language "german"; languages are ISO 639 codes, such as en or de')
+    assert not [note for note in Catalog().search(licence=["openrail", "non-commercial"], language="fr").notes if note.startswith("No model")]  # known names that find nothing
+
+
+def test_models_that_say_no_licence_are_found_by_its_gate():
+    listed = Catalog(cache="no-such-cache", hub=False, listing=[Listed("a/none", "hub"), Listed("a/other", "hub", licence="other"), Listed("a/mit", "hub", licence="mit")])
+    assert names(listed.search(licence="unknown", source="hub")) == ["a/none", "a/other"] and names(listed.search(licence="open", source="hub")) == ["a/mit"]
+
+
+def test_what_can_not_be_fine_tuned_is_shown_with_the_reason(hub):
+    for asked in ({"modality": "audio"}, {"task": "automatic-speech-recognition"}):
+        found = Catalog().search(**asked)
+        assert names(found) == ["someone/whisper"] and "Speech and audio models can't be fine-tuned here yet" in found.notes and "can't be fine-tuned here yet" in found.cells()[1][-1]
+    assert not [note for note in Catalog().search(modality=["audio", "text"]).notes if "fine-tuned" in note]
 
 
 def test_sorts_and_pages(hub):
@@ -125,27 +143,27 @@ def test_no_network_is_a_normal_state(offline):
     started = time.monotonic()
     found = Catalog().search()
     assert [m.source for m in found.rows] == ["embedded", "embedded"] and time.monotonic() - started < 5
-    assert found.notes[0].startswith("The hub can't be reached (ConnectError)") and found.notes[1] == "Shown are the models on this machine"
+    assert found.notes[0].startswith("The hub can't be reached (ConnectError)") and found.notes[1] == "Showing only the models on this machine"
     assert "can't be reached" in str(found) and "http" not in str(found)
 
 
 def test_offline_mode(hub, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    assert Catalog().search().notes[0] == "HF_HUB_OFFLINE forbids to ask the hub" and not hub.asked
+    assert Catalog().search().notes[0] == "The hub was not asked: HF_HUB_OFFLINE is set" and not hub.asked
     assert Catalog(hub=False).search().notes == () and not hub.asked
 
 
 @pytest.mark.parametrize("fault, says", [
-    ({"status": 500}, "The hub answers with status 500"), ({"status": 503}, "The hub answers with status 503"), ({"status": 429, "retry_after": 30}, "The hub asks for a pause of 30 s"),
-    ({"status": 403}, "The hub refuses the question (status 403)"), ({"drop": True}, "The hub can't be reached (RemoteProtocolError)"), ({"cut": 20}, "The hub can't be reached (RemoteProtocolError)"),
-    ({"corrupt": True}, "What answers at the hub's address is no list of models (a proxy's page?)"), ({"delay": 30}, "The hub can't be reached (ReadTimeout)"),
+    ({"status": 500}, "The hub answers with status 500"), ({"status": 503}, "The hub answers with status 503"), ({"status": 429, "retry_after": 30}, "The hub takes no more requests for 30 s (status 429)"),
+    ({"status": 403}, "The hub refuses access (status 403)"), ({"drop": True}, "The hub can't be reached (RemoteProtocolError)"), ({"cut": 20}, "The hub can't be reached (RemoteProtocolError)"),
+    ({"corrupt": True}, "The answer from the hub's address is not a list of models; a proxy may have sent its own page"), ({"delay": 30}, "The hub can't be reached (ReadTimeout)"),
 ])
 def test_each_failure_is_a_sentence_and_the_rest_is_shown(hub, fault, says):
     catalog = Catalog()
     catalog.hub.patience = 0.4 if "delay" in fault else 5
     hub.fault("/api/models", **fault)
     found = catalog.search()
-    assert found.notes == (says, "Shown are the models on this machine") and len(found.rows) == 2
+    assert found.notes == (says, "Showing only the models on this machine") and len(found.rows) == 2
     catalog.hub.patience = 5
     assert catalog.search("bert").notes[0] == says and len(hub.asked) == 1  # left alone for a while
     catalog.refresh()
@@ -156,7 +174,7 @@ def test_an_answer_that_is_no_list_is_no_crash(hub, monkeypatch):
     for body in ({"error": "no"}, ["text"], [{"no": "id"}], [{"id": "a/b", "tags": None, "lastModified": "never"}]):
         monkeypatch.setattr("hub._Handler._list", lambda self: self._json(body))  # noqa: B023
         answer = HubList().ask(Question("x"))
-        assert not answer.rows and "no list of models" in answer.notes[0]
+        assert not answer.rows and "not a list of models" in answer.notes[0]
 
 
 def test_who_sends_a_byte_now_and_then_is_not_waited_for(hub):
@@ -192,6 +210,15 @@ def test_a_token_that_expired_does_not_hide_the_public_models(hub, monkeypatch):
 
 # ---- strangers' texts
 
+def test_names_are_whole_in_a_narrow_terminal_and_in_a_pipe():
+    name = "sentence-transformers/paraphrase-multilingual-MiniLM-L12-v2"
+    found = Catalog(cache="no-such-cache", hub=False, listing=[Listed(name, "hub", "sentence-similarity", "text", "apache-2.0", 118 * 10**6, downloads=9 * 10**6),
+                                                               Listed("a/broken", "cache", "fill-mask", "text", complete=False, note="1 broken link: model.safetensors")]).search(source=["hub", "cache"])
+    assert found.text(80).splitlines() == ["a/broken", "    fill-mask · cache · incomplete: 1 broken link: model.safetensors",
+                                           name, "    sentence-similarity · 118M parameters · apache-2.0 · hub · 9M downloads", "2 of 2 models"]
+    assert [line.split()[0] for line in str(found).splitlines()] == ["model", "a/broken", name, "2"] and found.text(200) == str(found)
+
+
 def test_hostile_texts_are_text(hub):
     found = Catalog().search("xxxx")
     (row,) = found.rows
@@ -221,7 +248,7 @@ def test_two_revisions_and_what_main_means(hub, tmp_path):
     second = snapshot_download(repo.id)
     assert first != second
     (row,) = cached_models(tmp_path / "hub")
-    assert row.licence == "apache-2.0" and row.complete and row.note.startswith("2 revisions are here: ") and f"{Path(second).name[:7]} (main)" in row.note and Path(first).name[:7] in row.note
+    assert row.licence == "apache-2.0" and row.complete and row.note.startswith("2 revisions in the cache: ") and f"{Path(second).name[:7]} (main)" in row.note and Path(first).name[:7] in row.note
 
 
 def test_half_a_download(hub, tmp_path):
@@ -233,7 +260,7 @@ def test_half_a_download(hub, tmp_path):
     killed.kill()
     killed.wait()
     (row,) = cached_models(tmp_path / "hub")
-    assert not row.complete and re.fullmatch(r"It has no weights\. 1 download begun and not finished, 0\.[1-9] MB so far", row.note) and row.task == "text-classification"
+    assert not row.complete and re.fullmatch(r"No weights\. 1 unfinished download, 0\.[1-9] MB so far", row.note) and row.task == "text-classification"
     assert Catalog().search("tiny-bert").rows[0].source == "cache"
 
 
@@ -243,12 +270,12 @@ def test_links_that_lead_nowhere_shards_that_are_missing_and_names_alone(hub, tm
     weights = folder / "model.safetensors"
     weights.resolve().unlink()
     (row,) = cached_models(tmp_path / "hub")
-    assert not row.complete and row.note == "1 of its files are links that lead nowhere: model.safetensors"
+    assert not row.complete and row.note == "1 broken link: model.safetensors"
     weights.unlink()
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": "one.safetensors", "b": "two.safetensors"}}))
     (folder / "one.safetensors").write_bytes(safetensors_bytes({"a": (3,)}))
     (row,) = cached_models(tmp_path / "hub")
-    assert row.note == "1 of 2 weight files are there" and row.parameters is None
+    assert row.note == "Only 1 of 2 weight files" and row.parameters is None
     (tmp_path / "hub" / "models--only--name").mkdir()
     (tmp_path / "hub" / "models--bad").write_text("a file")
     (tmp_path / "hub" / "datasets--a--b").mkdir()
@@ -263,7 +290,7 @@ def test_weights_that_were_cut_and_adapters(tmp_path):
         for file, body in files.items(): (tmp_path / name / file).write_bytes(body)
     notes = {Path(m.id).name: (m.complete, m.note) for m in folder_models([tmp_path, tmp_path / "none"])[0]}
     assert notes["pickled"] == (True, "") and not notes["cut"][0] and "cut short" in notes["cut"][1]
-    assert notes["adapter"] == (False, "An adapter of a/base, no model by itself") and notes["deep"] == (False, "It has no weights")
+    assert notes["adapter"] == (False, "An adapter for a/base, not a model by itself") and notes["deep"] == (False, "No weights")
     assert folder_models([tmp_path / "none"]) == ([], [f"There is no folder {tmp_path / 'none'}"])
 
 
@@ -375,10 +402,10 @@ def test_fits_keeps_what_surely_fits_and_says_so(hub):
     catalog = Catalog(machine=here)
     found = catalog.search(fits="full", source="hub", limit=200)
     assert found.rows and all(needed(m.parameters, "full") <= here["free"] for m in found.rows) and "someone/big" not in names(found)
-    assert any(n.startswith("Fits: up to ") and "3.0 GB with full" in n for n in found.notes)
+    assert any(n.startswith("Fits: models of up to ") and "3.0 GB with full" in n for n in found.notes)
     assert any("num_parameters" in a.query for a in hub.asked)
     offline = Catalog(hub=False, machine=here, listing=[Listed("a/unknown", "hub")])
-    assert "1 models that do not say their size are left out" in offline.search(fits=True, source="hub").notes
+    assert "1 model of unknown size left out" in offline.search(fits=True, source="hub").notes
     with pytest.raises(ModelError, match="needs a CUDA device"): catalog.search(fits="qlora")
     assert Catalog(hub=False, machine={"place": "cuda", "free": 24 * 10**9}).search(fits="qlora").rows
 
@@ -401,7 +428,9 @@ def test_the_command(hub, tmp_path):
     assert code == 0 and not err and [m["id"] for m in found["rows"]] == ["someone/tiny-bert", "many/bert-000", "many/bert-001", "many/bert-002"] and found["facets"]["licence"]["mit"] == 2
     assert TOKEN not in out and hub.asked[-1].token == TOKEN
     code, out, err = run(hub, tmp_path, "models", "--modality", "audio", "--licence", "open", "--language", "en")
-    assert code == 0 and out.strip().endswith("0 of 0")
+    assert code == 0 and out.strip().endswith("0 of 0 models")
+    code, out, err = run(hub, tmp_path, "models", "xxxx")
+    assert code == 0 and f"odd/{'x' * 60}  telepathy" in out  # a pipe has no width
     code, out, err = run(hub, tmp_path, "models", "--task", "classificaton", "--sort", "size")
     assert code == 2 and 'Did you mean "classification"?' in err and '"sort"' in err and "Traceback" not in err
     hub.fault("", status=500, times=None)

@@ -22,31 +22,31 @@ class TaskKind:
 
 # %% ../../nbs/20_models.families.ipynb #4ace5d8f
 _LATER = {
-    "multimodal": "Models of pictures, sound and text together are not fine-tuned here yet.",
-    "vision": "Models of pictures and video are not fine-tuned here yet.",
-    "audio": "Models of speech and sound are not fine-tuned here yet.",
-    "tabular": "Models of tables, series and graphs are not fine-tuned here yet; for a table, gradient boosting (scikit-learn, LightGBM) is the better start anyway.",
-    "reinforcement": "Policies are trained in an environment, which the workbench has none of.",
+    "multimodal": "Multimodal models (text with images, audio or video) can't be fine-tuned here yet.",
+    "vision": "Image and video models can't be fine-tuned here yet.",
+    "audio": "Speech and audio models can't be fine-tuned here yet.",
+    "tabular": "Models for tables, time series and graphs can't be fine-tuned here yet; for a table, gradient boosting (scikit-learn, LightGBM) is usually the better start.",
+    "reinforcement": "Reinforcement learning trains a policy in an environment, which the workbench does not provide.",
 }
-_PAIRS = "Encoder-decoder models are not fine-tuned here yet; a text-generation model learns the same from prompts and answers (task instruction)."
-_WORDS = "Labels for single words are not learned here yet; a text-generation model can learn to write them out (task instruction)."
+_PAIRS = "Encoder-decoder models can't be fine-tuned here yet; a text-generation model can learn the same task from prompts and answers (task: instruction)."
+_WORDS = "Token classification (a label for each word) is not supported yet; a text-generation model can learn to write the labels out (task: instruction)."
 
 _TEXT = [
     ("text-generation", "Text generation", "instruction", ""),
     ("text-classification", "Text classification", "classification", ""),
     ("feature-extraction", "Feature extraction", "classification", ""),
     ("sentence-similarity", "Sentence similarity", "classification", ""),
-    ("fill-mask", "Fill in words", "classification", ""),
+    ("fill-mask", "Fill-mask", "classification", ""),
     ("zero-shot-classification", "Zero-shot classification", "classification", ""),
     ("token-classification", "Token classification", None, _WORDS),
-    ("question-answering", "Question answering", None, "Answers as spans of a text are not learned here yet; a text-generation model can learn to write them (task instruction)."),
-    ("text2text-generation", "Text to text", None, _PAIRS),
+    ("question-answering", "Question answering", None, "Extractive question answering (answers as spans of a text) is not supported yet; a text-generation model can learn to write the answers (task: instruction)."),
+    ("text2text-generation", "Text-to-text generation", None, _PAIRS),
     ("translation", "Translation", None, _PAIRS),
     ("summarization", "Summarization", None, _PAIRS),
-    ("text-ranking", "Text ranking", None, "Rankers learn from scored pairs, which the workbench does not read yet."),
-    ("text-retrieval", "Text retrieval", None, "Retrievers learn from pairs of question and document, which the workbench does not read yet."),
-    ("multiple-choice", "Multiple choice", None, "Choices between answers are not learned here yet; as one label a text they are (task classification)."),
-    ("table-question-answering", "Questions about tables", None, _LATER["tabular"]),
+    ("text-ranking", "Text ranking", None, "Rerankers are trained on scored pairs of texts, which the workbench can't read yet."),
+    ("text-retrieval", "Text retrieval", None, "Retrievers are trained on pairs of question and document, which the workbench can't read yet."),
+    ("multiple-choice", "Multiple choice", None, "Multiple choice is not supported yet; where the choices are the same for every row, train a classifier (task: classification)."),
+    ("table-question-answering", "Table question answering", None, _LATER["tabular"]),
     ("table-to-text", "Table to text", None, _PAIRS),
 ]
 _OTHERS = {

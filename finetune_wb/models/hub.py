@@ -48,14 +48,14 @@ def _reason(error: Exception) -> tuple[str, float]:
     from huggingface_hub import errors
     response = getattr(error, "response", None)
     status = getattr(response, "status_code", None)
-    if isinstance(error, errors.OfflineModeIsEnabled): return "HF_HUB_OFFLINE forbids to ask the hub", 0
+    if isinstance(error, errors.OfflineModeIsEnabled): return "The hub was not asked: HF_HUB_OFFLINE is set", 0
     if status == 429:
         told = str(response.headers.get("Retry-After", ""))
         pause = float(told) if told.isdigit() else 60.0
-        return f"The hub asks for a pause of {pause:.0f} s", min(pause, 600)
-    if status in (401, 403): return f"The hub refuses the question (status {status})", 60
+        return f"The hub takes no more requests for {pause:.0f} s (status 429)", min(pause, 600)
+    if status in (401, 403): return f"The hub refuses access (status {status})", 60
     if status is not None and status >= 400: return f"The hub answers with status {status}", 20
-    if isinstance(error, ValueError | TypeError | LookupError | AttributeError): return "What answers at the hub's address is no list of models (a proxy's page?)", 20
+    if isinstance(error, ValueError | TypeError | LookupError | AttributeError): return "The answer from the hub's address is not a list of models; a proxy may have sent its own page", 20
     return f"The hub can't be reached ({type(error).__name__})", 20
 
 # %% ../../nbs/26_models.hub.ipynb #c1305b3c
@@ -119,5 +119,5 @@ class HubList:
         except Exception as error:
             from huggingface_hub import get_token
             if getattr(getattr(error, "response", None), "status_code", None) != 401 or not get_token(): raise
-            pages, notes = both(False), ("The hub refuses this machine's token; it was asked without one, so private models are missing",)
+            pages, notes = both(False), ("The hub refuses this machine's token, so it was asked without one: private models are missing",)
         return Answer(tuple({info.id: hub_model(info) for infos, _ in pages for info in infos}.values()), notes, any(more for _, more in pages))

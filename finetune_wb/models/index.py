@@ -74,10 +74,10 @@ class Index:
         return mask
 
     def chosen(self, facet: str, wanted: Collection[str]) -> np.ndarray:
-        "(rows,) whether a line has one of these values."
+        "(rows,) whether a line has one of these values; None among them is a line that has none."
         if facet == "language": return self.spoken(wanted)
         names, codes = self.columns[facet]
-        return np.isin(codes, [i for i, name in enumerate(names) if name in wanted])
+        return np.isin(codes, [*(i for i, name in enumerate(names) if name in wanted), *([-1] if None in wanted else [])])
 
     def worded(self, words: str) -> np.ndarray:
         "(rows,) whether all words are in a line."

@@ -26,28 +26,28 @@ class Licence:
     def __str__(self) -> str: return f"{self.title} ({self.gate}): {self.allows} {self.asks}"
 
 # %% ../../nbs/20_models.licences.ipynb #7ef80a36
-_ANY = "Use, change, fine-tune and sell; what comes of it may stay closed."
-_NOTICE = "Pass the licence text and the copyright notice on with every copy."
-_SAME = "Use, change, fine-tune and sell."
-_USES = "Use, change, fine-tune and sell, but not for the uses that its text forbids."
+_ANY = "Use, modify, fine-tune and sell it; models made from it may stay private."
+_NOTICE = "Include the licence text and the copyright notice with every copy."
+_SAME = "Use, modify, fine-tune and sell it."
+_USES = "Use, modify, fine-tune and sell it, except for the uses that the licence forbids."
 _FAMILIES = {  # family → allows, asks, gate
     "permissive": (_ANY, _NOTICE, "open"),
-    "patents": (_ANY + " Patents are granted with it.", _NOTICE + " Say in changed files that they were changed.", "open"),
-    "public": (_ANY, "Nothing.", "open"),
-    "credit": (_ANY, "Name the authors, link the licence, and say what was changed.", "open"),
-    "notice": (_ANY, "Keep the attribution and notices that come with it.", "open"),
-    "copyleft": (_SAME, "Whoever passes on the model or what was made of it does so under this same licence, with its sources.", "conditions"),
-    "network": (_SAME, "Whoever passes it on, or lets others use it over a network, gives them what was made of it under this same licence, with its sources.", "conditions"),
-    "weak": (_SAME, "Changes to what is under this licence stay under it when passed on; what stands beside it may be closed.", "conditions"),
-    "alike": (_SAME, "Name the authors, say what was changed, and pass on what was made of it under this same licence.", "conditions"),
-    "verbatim": ("Use it for any purpose, and pass it on as it is.", "Name the authors. A changed version, such as a fine-tuned one, may not be passed on.", "conditions"),
-    "rail": (_USES, "Pass the list of forbidden uses on to whoever gets the model or what was made of it.", "conditions"),
-    "data": ("Use and share the data for any purpose.", "It was written for data and not for models: read what it says of results.", "conditions"),
-    "research": ("Research that earns nothing: try it, change it, publish about it.", "No product and no service, with it or with what was made of it. Read its text for what counts as research.", "non-commercial"),
-    "credit-nc": ("Use, change, fine-tune and share, for purposes that are not commercial.", "Name the authors, link the licence, and say what was changed.", "non-commercial"),
-    "alike-nc": ("Use, change, fine-tune and share, for purposes that are not commercial.", "Name the authors, and pass on what was made of it under this same licence.", "non-commercial"),
-    "verbatim-nc": ("Use it and pass it on as it is, for purposes that are not commercial.", "Name the authors. A changed version, such as a fine-tuned one, may not be passed on.", "non-commercial"),
-    "unread": ("Its text is not in this table.", "Read it, on the model's page or in its LICENSE file, before you build on it.", "unknown"),
+    "patents": (_ANY + " It grants the contributors' patents too.", _NOTICE + " Mark the files that you modified.", "open"),
+    "public": (_ANY, "It asks for nothing in return.", "open"),
+    "credit": (_ANY, "Credit the authors, link to the licence, and say what was changed.", "open"),
+    "notice": (_ANY, "Keep the attribution and the notices that come with it.", "open"),
+    "copyleft": (_SAME, "If you distribute the model or a model made from it, use this same licence and include the sources.", "conditions"),
+    "network": (_SAME, "If you distribute the model or a model made from it, or offer either over a network, use this same licence and include the sources.", "conditions"),
+    "weak": (_SAME, "If you distribute a modified version, its changes stay under this licence; other work combined with it may stay private.", "conditions"),
+    "alike": (_SAME, "Credit the authors, say what was changed, and share models made from it under this same licence.", "conditions"),
+    "verbatim": ("Use it for any purpose, and share it unmodified.", "Credit the authors. A modified version, such as a fine-tuned model, may not be shared.", "conditions"),
+    "rail": (_USES, "Pass its use restrictions on to everyone who receives the model or a model made from it.", "conditions"),
+    "data": ("Use and share the data for any purpose.", "It was written for data, not for models: read what it says about results made with the data.", "conditions"),
+    "research": ("Non-commercial research: use it, modify it, publish about it.", "Do not use it, or a model made from it, in a product or a service. Read the licence for what counts as research.", "non-commercial"),
+    "credit-nc": ("Use, modify, fine-tune and share it for non-commercial purposes only.", "Credit the authors, link to the licence, and say what was changed.", "non-commercial"),
+    "alike-nc": ("Use, modify, fine-tune and share it for non-commercial purposes only.", "Credit the authors, and share models made from it under this same licence.", "non-commercial"),
+    "verbatim-nc": ("Use it, and share it unmodified, for non-commercial purposes only.", "Credit the authors. A modified version, such as a fine-tuned model, may not be shared.", "non-commercial"),
+    "unread": ("The workbench does not know this licence.", "Read it on the model's page or in its LICENSE file before you build on it.", "unknown"),
 }
 
 # %% ../../nbs/20_models.licences.ipynb #c38dc314
@@ -75,7 +75,7 @@ _MODELS = {
                bigcode_openrail_m="BigCode OpenRAIL-M v1", **{"openrail++": "OpenRAIL++-M"}),
     **_members("research", apple_amlr="Apple Machine Learning Research Model License", deepfloyd_if_license="DeepFloyd IF Research License", fair_noncommercial_research_license="FAIR Noncommercial Research License",
                h_research="H Research License", intel_research="Intel Research Use License"),
-    **_members("unread", apple_ascl="Apple Sample Code License", cc="Creative Commons, which of them is not said", other="The model's own licence"),
+    **_members("unread", apple_ascl="Apple Sample Code License", cc="Creative Commons, unspecified", other="The model's own licence"),
 }  # fmt: skip
 
 # %% ../../nbs/20_models.licences.ipynb #9d5d729d
@@ -91,23 +91,23 @@ def _commons(name: str) -> Licence | None:
     return Licence(name, title, *_FAMILIES[_TERMS[terms]])
 
 # %% ../../nbs/20_models.licences.ipynb #92a43bdb
-_LLAMA = "Show “Built with {}”, pass the agreement on, keep to the acceptable use policy{}. With more than 700 million monthly users, ask Meta first."
-_NAMED = ", and let the name of what you make of it, or train on its answers, begin with “Llama”"
+_LLAMA = "Show “Built with {}”, include the agreement, follow the acceptable use policy{}. With more than 700 million monthly users, you need a licence from Meta."
+_NAMED = ", and start the name of any model made from it, or trained on its output, with “Llama”"
 _OWN = {
-    "llama2": ("Llama 2 Community License", "Pass the agreement on, keep to the acceptable use policy, and don't train other language models on its answers. With more than 700 million monthly users, ask Meta first."),
-    "llama3": ("Llama 3 Community License", _LLAMA.format("Meta Llama 3", ", don't train other language models on its answers, and let the name of what you make of it begin with “Llama 3”")),
+    "llama2": ("Llama 2 Community License", "Include the agreement, follow the acceptable use policy, and don't train other language models on its output. With more than 700 million monthly users, you need a licence from Meta."),
+    "llama3": ("Llama 3 Community License", _LLAMA.format("Meta Llama 3", ", don't train other language models on its output, and start the name of any model made from it with “Llama 3”")),
     "llama3.1": ("Llama 3.1 Community License", _LLAMA.format("Llama", _NAMED)),
-    "llama3.2": ("Llama 3.2 Community License", _LLAMA.format("Llama", _NAMED) + " The models that see are not licensed to people and companies of the European Union."),
+    "llama3.2": ("Llama 3.2 Community License", _LLAMA.format("Llama", _NAMED) + " The multimodal models are not licensed to individuals or companies based in the European Union."),
     "llama3.3": ("Llama 3.3 Community License", _LLAMA.format("Llama", _NAMED)),
-    "llama4": ("Llama 4 Community License", _LLAMA.format("Llama", _NAMED) + " It is not licensed to people and companies of the European Union, who may use products that contain it."),
-    "gemma": ("Gemma Terms of Use", "Keep to the prohibited use policy, pass the terms on, say what was changed. What is trained on its answers to be like it falls under the terms as well."),
-    "grok2-community": ("Grok 2 Community License", "Keep to the acceptable use policy, pass the agreement on, and don't train other foundation models with it. Commercial use has limits: read them."),
+    "llama4": ("Llama 4 Community License", _LLAMA.format("Llama", _NAMED) + " It is not licensed to individuals or companies based in the European Union; they may use products that contain it."),
+    "gemma": ("Gemma Terms of Use", "Follow the prohibited use policy, include the terms, and mark the files that you modified. A model trained on its output to perform like it falls under the same terms."),
+    "grok2-community": ("Grok 2 Community License", "Follow the acceptable use policy, include the agreement, and don't train other foundation models with it. Commercial use has limits: read them."),
 }
 LICENCES = {**_SOFTWARE, **_MODELS, **{f"cc-{terms}-{version}": _commons(f"cc-{terms}-{version}") for terms in _TERMS for version in ("2.0", "2.5", "3.0", "4.0")},
             **{name: Licence(name, title, _USES, asks, "conditions") for name, (title, asks) in _OWN.items()}}  # fmt: skip
 
 # %% ../../nbs/20_models.licences.ipynb #2d58a601
-_NONE = Licence("", "No licence is named", "Nothing is said, and without a licence nothing is allowed.", "Ask its owner, or choose a model that names one.", "unknown")
+_NONE = Licence("", "No licence is named", "Without a licence, nothing is allowed.", "Ask its owner, or choose a model that names a licence.", "unknown")
 _NARROW = re.compile(r"non-?commercial|(?<![a-z])nc(?![a-z])|research|academic|evaluation")
 
 def _known(name: str) -> Licence | None:
@@ -119,7 +119,7 @@ def _unread(name: str) -> Licence:
     "One that is not in the table."
     title = plain(name) if len(name) <= 80 else plain(name[:80]) + "…"
     allows, asks, gate = _FAMILIES["unread"]
-    if _NARROW.search(name): allows, gate = "Its text is not in this table, and its name says that it is not for commerce.", "non-commercial"
+    if _NARROW.search(name): allows, gate = "The workbench does not know this licence, and its name says that it is for non-commercial use.", "non-commercial"
     return Licence(title, title, allows, asks, gate)
 
 def licence_of(

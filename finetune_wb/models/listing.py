@@ -22,7 +22,7 @@ from .families import TASKS, family_of
 from .load import card_data, read_header
 
 # %% ../../nbs/25_models.listing.ipynb #dfafba0c
-SOURCES = {"embedded": "inside a package", "cache": "in the hub's cache here", "folder": "in a folder here", "hub": "on the hub"}
+SOURCES = {"embedded": "in an installed package", "cache": "in the Hugging Face cache on this machine", "folder": "in a folder on this machine", "hub": "on the hub"}
 
 @dataclass(frozen=True, slots=True)
 class Listed:
@@ -90,9 +90,9 @@ def _counted(
 def _weights(folder: Path) -> tuple[int | None, str]:
     "Parameters in the headers, and what is wrong with the weights: empty where nothing is."
     files = weight_files(folder)
-    if not files: return None, "it has no weights"
+    if not files: return None, "no weights"
     there = [f for f in files if f.is_file() and f.parent == folder]
-    if len(there) < len(files): return None, f"{len(there)} of {len(files)} weight files are there"
+    if len(there) < len(files): return None, f"only {len(there)} of {len(files)} weight files"
     if files[0].suffix == ".bin": return None, ""
     counts = [_counted(file, ((found := file.stat()).st_size, found.st_mtime_ns)) for file in files]
     wrong = next((wrong for _, wrong in counts if wrong), "")
@@ -127,9 +127,9 @@ def _read_folder(
     card, config = card_data(folder), _read_json(folder / "config.json")
     tag = _task_of(card, config, (folder / "modules.json").is_file())
     parameters, wrong = _weights(folder)
-    if links := _broken(folder): wrong = f"{len(links)} of its files are links that lead nowhere: {', '.join(links[:3])}"
-    elif (base := _adapter_of(folder)) is not None and wrong: wrong = f"an adapter{f' of {base}' if base else ''}, no model by itself"
-    elif not config and not wrong: wrong = "it has no config.json that can be read"
+    if links := _broken(folder): wrong = f"{len(links)} broken link{'s' * (len(links) > 1)}: {', '.join(links[:3])}"
+    elif (base := _adapter_of(folder)) is not None and wrong: wrong = f"an adapter{f' for {base}' if base else ''}, not a model by itself"
+    elif not config and not wrong: wrong = "no readable config.json"
     bytes_, when = _disk_size(folder)
     kind = config.get("model_type")
     return Listed(name, source, tag, family_of(tag), (", ".join(_texts(card.get("license"))).lower() or None), parameters, _texts(card.get("language")),
@@ -176,10 +176,10 @@ def _read_cached(repository: Path) -> Listed:
     name = repository.name.removeprefix("models--").replace("--", "/")
     folder, commits = _revisions(repository)
     count, many = _begun(repository)
-    begun = f"{count} download{'s' * (count > 1)} begun and not finished, {many / 1e6:,.1f} MB so far" if count else ""
-    others = f"{len(commits)} revisions are here: {', '.join(commits[:4])}{' …' * (len(commits) > 4)}" if len(commits) > 1 else ""
+    begun = f"{count} unfinished download{'s' * (count > 1)}, {many / 1e6:,.1f} MB so far" if count else ""
+    others = f"{len(commits)} revisions in the cache: {', '.join(commits[:4])}{' …' * (len(commits) > 4)}" if len(commits) > 1 else ""
     note = ". ".join(filter(None, [begun, others]))
-    if folder is None: return Listed(name, "cache", size=_disk_size(repository / "blobs")[0], note=note or "Nothing of it is here but its name", complete=False)
+    if folder is None: return Listed(name, "cache", size=_disk_size(repository / "blobs")[0], note=note or "No files", complete=False)
     return _read_folder(folder, name, "cache", note)
 
 # %% ../../nbs/25_models.listing.ipynb #857640be

@@ -6,6 +6,7 @@
 __all__ = ['catalog', 'Found', 'count_of', 'Shelf', 'Catalog']
 
 # %% ../../nbs/27_models.search.ipynb #6f47a4dc
+import difflib
 import html
 import re
 import threading
@@ -13,20 +14,25 @@ import time
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-from ..errors import ModelError, Problem, Problems, nearest, plain
+from ..errors import ModelError, Problem, Problems, nearest, plain, shown
 from ..method import METHODS
 from .bound import memory_here, most_parameters
 from .families import FAMILIES, TASKS
 from .hub import HubList, Question
 from .index import SORTS, Index, find
-from .licences import GATES, licence_of
-from .listing import SOURCES, Listed, cached_models, embedded_models, folder_models
+from .licences import GATES, LICENCES, licence_of
+from .listing import LANGUAGES, SOURCES, Listed, cached_models, embedded_models, folder_models
 
 # %% ../../nbs/27_models.search.ipynb #3f681368
 def _short(count: float | None) -> str:
     "22.7M, 1.24B; a dash where it is not known."
     if count is None: return "–"
     return next((f"{count / unit:.3g}{name}" for unit, name in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")) if count >= unit), f"{count:.0f}")
+
+def _stacked(row: list[str]) -> list[str]:
+    "A model in two lines."
+    name, task, parameters, licence, where, downloads, marks = row
+    return [name, "    " + " · ".join(part for part, value in ((task, task), (f"{parameters} parameters", parameters), (licence, licence), (where, where), (f"{downloads} downloads", downloads), (marks, marks)) if value not in ("–", ""))]
 
 @dataclass(frozen=True)
 class Found:
@@ -39,21 +45,28 @@ class Found:
     def cells(self) -> list[list[str]]:
         "A table of text, harmless in a terminal."
         def line(m: Listed) -> list[str]:
-            marks = [*(["gated"] if m.gated else []), *([] if m.complete else ["not whole"]), *(["not fine-tuned here yet"] if m.task in TASKS and not TASKS[m.task].task else [])]
-            return [plain(cell) for cell in (m.id, m.task or "–", _short(m.parameters), m.licence or "–", m.source, _short(m.downloads), ", ".join(marks))]
+            marks = [*(["gated"] if m.gated else []), *([] if m.complete else [f"incomplete: {m.note}" if m.note else "incomplete"]), *(["can't be fine-tuned here yet"] if m.task in TASKS and not TASKS[m.task].task else [])]
+            return [plain(cell) for cell in (m.id, (m.task or "–")[:40], _short(m.parameters), (m.licence or "–")[:40], m.source, _short(m.downloads), ", ".join(marks))]
         return [["model", "task", "parameters", "licence", "where", "downloads", ""], *map(line, self.rows)]
 
-    def __str__(self) -> str:
+    def text(
+        self,
+        width: int | None = None,  # columns of the terminal; None: no limit
+    ) -> str:
+        "Notes and a table; where the table is too wide, two lines a model, so that names can be read and copied whole."
         table = self.cells()
         widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
-        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in table]
-        return "\n".join([*(f"{plain(note)}." for note in self.notes), *lines, f"{len(self.rows)} of {self.total:,}"])
+        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in table] if self.rows else []
+        if width is not None and max(map(len, lines), default=0) > width: lines = [line for row in table[1:] for line in _stacked(row)]
+        return "\n".join([*(f"{plain(note)}." for note in self.notes), *lines, f"{len(self.rows)} of {self.total:,} models"])
+
+    def __str__(self) -> str: return self.text()
 
     def _repr_html_(self) -> str:
         head, *rows = [[html.escape(cell) for cell in row] for row in self.cells()]
         def line(row: list[str], tag: str) -> str: return "<tr>" + "".join(f"<{tag}>{cell}</{tag}>" for cell in row) + "</tr>"
         notes = "".join(f"<p>{html.escape(plain(note))}.</p>" for note in self.notes)
-        return f"{notes}<table>{line(head, 'th')}{''.join(line(row, 'td') for row in rows)}</table><p>{len(self.rows)} of {self.total:,}</p>"
+        return f"{notes}<table>{line(head, 'th')}{''.join(line(row, 'td') for row in rows)}</table><p>{len(self.rows)} of {self.total:,} models</p>"
 
 # %% ../../nbs/27_models.search.ipynb #d860ba92
 def count_of(
@@ -64,7 +77,7 @@ def count_of(
     found = re.fullmatch(r"\s*([0-9.]+(?:e[0-9]+)?)\s*([kmbt]?)\s*", str(text).lower())
     try: value = float(found[1]) * {"": 1, "k": 1e3, "m": 1e6, "b": 1e9, "t": 1e12}[found[2]] if found else 0.0
     except ValueError: value = 0.0
-    if not 1 <= value < 1e15: raise ModelError(Problem("is no number of parameters", "Write 350M or 7B.", field="max_parameters", value=text))
+    if not 1 <= value < 1e15: raise ModelError(Problem("is not a number of parameters", "Write it like 350M or 7B.", field="max_parameters", value=text))
     return int(value)
 
 def _many(value: str | Collection[str] | None) -> tuple[str, ...]:
@@ -84,9 +97,9 @@ def _check(task, modality, source, fits, sort: str, limit: int, offset: int) -> 
     for field, values, known in (("task", task, (*TASKS, *_OURS, *_WRITTEN)), ("modality", modality, FAMILIES), ("source", source, SOURCES), ("sort", (sort,), SORTS),
                                  ("fits", () if fits in (None, False, True) else (fits,), METHODS)):
         for value in values:
-            if value not in known: problems.add(f"is no {field.replace('fits', 'method')} that is known", nearest(str(value), known), field=field, value=value)
+            if value not in known: problems.add(f"is not a known {field.replace('fits', 'method')}", nearest(str(value), known), field=field, value=value)
     for field, value, least in (("limit", limit, 1), ("offset", offset, 0)):
-        if not isinstance(value, int) or value < least: problems.add(f"has to be a whole number from {least}", field=field, value=value)
+        if not isinstance(value, int) or value < least: problems.add(f"has to be a whole number, {least} or more", field=field, value=value)
     problems.check()
 
 # %% ../../nbs/27_models.search.ipynb #e129abc8
@@ -103,10 +116,10 @@ def _merged(local: Iterable[Listed], hub: Iterable[Listed]) -> list[Listed]:
                                  architecture=row.architecture, size=row.size, note=row.note, complete=row.complete))
     return [*merged, *known.values()]
 
-def _licensed(wanted: tuple[str, ...], names: Iterable[str]) -> tuple[str, ...]:
-    "Licence ids, with those that a gate stands for."
+def _licensed(wanted: tuple[str, ...], names: Iterable[str]) -> tuple[str | None, ...]:
+    "Licence ids, with those that a gate stands for; None stands for no licence."
     gates = {value for value in wanted if value in GATES}
-    return tuple(dict.fromkeys([*(value for value in wanted if value not in GATES), *(name for name in names if gates and licence_of(name).gate in gates)]))
+    return tuple(dict.fromkeys([*(value for value in wanted if value not in GATES), *(name for name in (*names, None) if gates and licence_of(name).gate in gates)]))
 
 # %% ../../nbs/27_models.search.ipynb #2a2fd20f
 class Shelf:
@@ -146,8 +159,8 @@ def _ask(hub: HubList, words: str, tags: tuple[str, ...], chosen: Mapping, most:
     only = (*([f"license:{licences[0]}"] if by_licence else []), *(languages if by_language else ()))
     sifted = (licences and not by_licence) or (languages and not by_language) or (families and not tasks)
     answer = hub.ask(Question(words.lower().strip(), tasks, only, most, sort, lines * (4 if sifted else 1)))
-    more = (f"The hub has more: looked at are its {len(answer.rows):,} first by {sort if sort in ('downloads', 'likes', 'trending', 'updated') else 'downloads'}",) if answer.more else ()
-    lost = ("Shown are the models on this machine",) if answer.notes and not answer.rows else ()
+    more = (f"The hub has more: only its first {len(answer.rows):,} were searched, by {sort if sort in ('downloads', 'likes', 'trending', 'updated') else 'downloads'}",) if answer.more else ()
+    lost = ("Showing only the models on this machine",) if answer.notes and not answer.rows else ()
     return answer.rows, (*answer.notes, *lost, *more)
 
 def _limit(
@@ -156,9 +169,25 @@ def _limit(
     here: Mapping,  # place and free
 ) -> tuple[int, tuple[str, ...]]:
     "The limit that memory sets, and the sentence that says so."
-    if method == "qlora" and here["place"] != "cuda": raise ModelError(Problem("needs a CUDA device, and there is none", "Ask for fits=lora.", field="fits", value=method))
+    if method == "qlora" and here["place"] != "cuda": raise ModelError(Problem("needs a CUDA device, and this machine has none", "Use fits=lora.", field="fits", value=method))
     bound = most_parameters(here["free"], method, place=here["place"])
-    return min(bound, most or bound), (f"Fits: up to {_short(bound)} parameters surely fit {here['free'] / 1e9:.1f} GB with {method} (8 rows of 128 tokens); larger ones may, and a model's card says",)
+    return min(bound, most or bound), (f"Fits: models of up to {_short(bound)} parameters are certain to fit {here['free'] / 1e9:.1f} GB with {method} (a batch of 8 rows of 128 tokens); a larger one may fit too, as its card says",)
+
+# %% ../../nbs/27_models.search.ipynb #67e3a83f
+def _doubts(licences: tuple[str, ...], languages: tuple[str, ...], index: Index) -> list[str]:
+    "Sentences on licences and languages that no model has."
+    known = {facet: set(index.columns[facet][0]) for facet in ("licence", "language")}
+    found = []
+    for name in licences:
+        if name in known["licence"] or name in GATES or name in LICENCES: continue
+        close = difflib.get_close_matches(name, [*GATES, *LICENCES], n=1)
+        found.append(f"No model here has the licence {shown(name)}" + (f"; the closest known name is {shown(close[0])}" if close else ""))
+    return found + [f"No model here has the language {shown(name)}; languages are ISO 639 codes, such as en or de" for name in languages if name not in LANGUAGES and name not in {code.lower() for code in known["language"]}]
+
+def _later(tasks: Collection[str], families: Collection[str]) -> list[str]:
+    "Why what is asked for can't be fine-tuned here; empty where some of it can."
+    kinds = [kind for kind in TASKS.values() if (kind.id in tasks if tasks else kind.family in families)]
+    return [] if any(kind.task for kind in kinds) else list(dict.fromkeys(kind.why_not.rstrip(".") for kind in kinds))[:3]
 
 # %% ../../nbs/27_models.search.ipynb #c6a0845f
 class Catalog:
@@ -205,9 +234,10 @@ class Catalog:
         asked, said = _ask(self.hub, words, tags, chosen, most, sort, limit + offset) if self.hub and "hub" in (sources or ("hub",)) else ((), ())
         index = self.shelf.index(asked)
         if "licence" in chosen: chosen["licence"] = _licensed(chosen["licence"], index.columns["licence"][0])
+        doubts = [*_doubts(given["licence"], given["language"], index), *_later(tags, families)]
         hits = find(index, words, chosen, most, sort, limit, offset)
-        unsized = (f"{hits.unsized:,} models that do not say their size are left out",) if hits.unsized else ()
-        return Found(hits.rows, hits.total, hits.facets, (*said, *self.shelf.look()[1], *notes, *unsized))
+        unsized = (f"{hits.unsized:,} model{'s' * (hits.unsized > 1)} of unknown size left out",) if hits.unsized else ()
+        return Found(hits.rows, hits.total, hits.facets, (*said, *self.shelf.look()[1], *doubts, *notes, *unsized))
 
 # %% ../../nbs/27_models.search.ipynb #1b069118
 catalog = Catalog()
