@@ -149,6 +149,49 @@ def test_weights_are_told_as_they_are_loaded_and_not_as_they_lie_on_the_disk(cau
     assert (told.weights, told.optimizer, told.total) == (same.weights, same.optimizer, same.total)
 
 
+def shape_of(config: str, **changes):
+    import torch
+    import transformers
+
+    sizes = {"hidden_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 1, "intermediate_size": 64}
+    with torch.device("meta"):
+        return transformers.AutoModelForCausalLM.from_config(getattr(transformers, config)(**sizes, **changes))
+
+
+def test_a_wide_vocabulary_is_walked_in_a_few_rounds(monkeypatch):
+    "Qwen's 151,936 tokens make seven thousand rounds of the loss: three stand for all, and the figures stay what they were."
+    from finetune_wb.models import memory
+    from finetune_wb.training import lmloss
+    from finetune_wb.training.memory import loss_of
+
+    softened, real = [], lmloss._soften
+    monkeypatch.setattr(lmloss, "_soften", lambda logits, *rest: softened.append(len(logits)) or real(logits, *rest))
+
+    def walked(vocabulary: int):
+        softened.clear()
+        model = shape_of("LlamaConfig", vocab_size=vocabulary)
+        return memory.walk_step(model, loss_of(False), (4, 256), 4 * 255, evaluated=(16, 256, 16 * 255), vocabulary=vocabulary)
+
+    walked(151_936)
+    assert len(softened) <= 2 * 3 * 3
+    few = walked(32_000)
+    monkeypatch.setattr(lmloss, "rounds", lambda parts: parts)
+    every = walked(32_000)
+    assert few.flops == every.flops and few.calls == every.calls
+    assert few.moved == pytest.approx(every.moved, rel=1e-3) and few.memory.total == pytest.approx(every.memory.total, rel=0.02)
+
+
+@pytest.mark.parametrize(("config", "changes"), [("Gemma2Config", {"head_dim": 32}), ("CohereConfig", {"logit_scale": 0.25}), ("GraniteConfig", {"logits_scaling": 7.0})])
+def test_logits_that_are_capped_or_scaled_are_walked(config, changes):
+    from finetune_wb.models.memory import walk_step
+    from finetune_wb.training.memory import loss_of, shaped
+
+    model = shape_of(config, vocab_size=40_000, **changes)
+    assert shaped(model.config)
+    found = walk_step(model, loss_of(False), (4, 128), 4 * 127, evaluated=(16, 128, 16 * 127), vocabulary=40_000, plain=False).memory
+    assert found.total < 16 * 127 * 40_000 * 4  # chunk by chunk: all logits of the evaluation at once would be more
+
+
 def test_layers_that_will_be_compiled_are_said_not_to_be_walked(causal_model):  # noqa: F811
     from finetune_wb.training.memory import estimate
 

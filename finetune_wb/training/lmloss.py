@@ -15,6 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from ..models.memory import rounds
+
 # %% ../../nbs/40_training.lmloss.ipynb #8b7d6de6
 CHUNK_LOGITS = 2**23  # logits at a time where autograd has to keep them: 32 MiB in fp32
 _BUFFER, _PIECE = 2**27, 2**20  # bytes of logits that meet the head in one product; logits that are softened at a time, which stay in the cache
@@ -49,10 +51,10 @@ class _FusedHead(torch.autograd.Function):
         loss, (to_hidden, to_weight, to_bias) = hidden.new_zeros((), dtype=torch.float32), ctx.needs_input_grad[:3]
         cast, shift = weight.detach().to(dtype), None if bias is None else bias.detach().to(dtype)
         grads = [torch.empty_like(hidden) if to_hidden else None, None, None]
-        for part in _chunks(len(targets), len(weight), _BUFFER // dtype.itemsize):
+        for part in rounds(_chunks(len(targets), len(weight), _BUFFER // dtype.itemsize)):
             states, right = hidden[part].to(dtype), targets[part]
             slopes = F.linear(states, cast, shift)  # logits until they are softened
-            for piece in _chunks(len(right), len(weight), _PIECE): loss += _soften(slopes[piece], right[piece], smoothing)
+            for piece in rounds(_chunks(len(right), len(weight), _PIECE)): loss += _soften(slopes[piece], right[piece], smoothing)
             if to_hidden: grads[0][part] = slopes @ cast
             if to_weight: grads[1] = _added(grads[1], slopes.T @ states)
             if to_bias: grads[2] = _added(grads[2], slopes.sum(0, dtype=torch.float32))
@@ -81,10 +83,10 @@ def _shape_of(given: Tensor, came: Tensor | None, config):
     if came is None or came.shape != given.shape: return "unknown"
     given, came = given.flatten().float(), came.detach().flatten().float()
     if torch.equal(given, came): return "none"
-    factor = float(came[0] / given[0])
-    if torch.allclose(came, given * factor, rtol=1e-4): return lambda logits: logits * factor
     cap = getattr(config.get_text_config(), "final_logit_softcapping", None)
     if cap and torch.allclose(came, torch.tanh(given / cap) * cap, rtol=1e-3, atol=1e-3): return lambda logits: torch.tanh(logits / cap) * cap
+    factor = float(came[0] / given[0])
+    if torch.allclose(came, given * factor, rtol=1e-4): return lambda logits: logits * factor
     return "unknown"
 
 def _lean(base, inputs: dict) -> dict:
@@ -140,7 +142,8 @@ def _sum_of(body: _Body, states: Tensor, targets: Tensor, smoothing: float) -> T
     def one(states, targets): return F.cross_entropy(_logits(body, states), targets, reduction="sum", label_smoothing=smoothing)
     run = (lambda *a: checkpoint(one, *a, use_reentrant=False)) if torch.is_grad_enabled() else one
     vocabulary = body.head.out_features if hasattr(body.head, "out_features") else 2**16
-    return sum(run(states[part], targets[part]) for part in _chunks(len(targets), vocabulary, CHUNK_LOGITS))
+    parts = _chunks(len(targets), vocabulary, CHUNK_LOGITS)
+    return sum(run(states[part], targets[part]) for part in (parts if torch.is_grad_enabled() else rounds(parts)))  # backward has its rounds too
 
 def answer_loss(
     model,  # a causal language model of transformers, or one wrapped by peft
