@@ -38,7 +38,7 @@ ARCHITECTURES = {  # kind -> (configuration class, model class, layout of the to
 }  # fmt: skip
 ENCODERS = ("bert", "roberta", "xlm-roberta", "distilbert", "mpnet", "deberta-v2", "electra", "albert", "modernbert", "bert-classifier", "bert-encoder")
 DECODERS = ("gpt2", "llama", "llama-tied", "qwen2", "gemma", "mistral", "opt", "gpt_neox", "bloom")
-REFUSED = {"t5": "encoder-decoder", "vit": "pictures or sound", "wav2vec2": "pictures or sound"}  # kind -> what the reason says
+REFUSED = {"t5": "encoder-decoder", "vit": "images or audio", "wav2vec2": "images or audio"}  # kind -> what the reason says
 
 
 def load(folder: Path, **options):

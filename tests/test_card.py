@@ -59,6 +59,42 @@ def test_parameters_and_bytes_are_those_of_the_loaded_model(kind, forms, archite
     if kind in REFUSED: assert not card.verdict.ok and REFUSED[kind] in card.verdict.reason and card.tasks == () and card.verdict.way_out
 
 
+TRAINED = [*((kind, None) for kind in DECODERS), *((kind, ("no", "yes")) for kind in ENCODERS)]
+
+
+@pytest.mark.parametrize(("kind", "labels"), TRAINED, ids=[kind for kind, _ in TRAINED])
+def test_memory_of_weights_gradients_and_moments_is_that_of_the_loaded_model(kind, labels, hub, architecture):  # noqa: F811
+    """From the headers of a model on the hub: what full fine-tuning holds of parameters and buffers, gradients and Adam's moments, to the byte."""
+    import torch
+
+    from finetune_wb.models.catalog import find_model
+    from finetune_wb.models.causal import load_causal
+    from finetune_wb.models.classifier import new_classifier
+    from finetune_wb.models.glimpse import glimpse
+    from finetune_wb.models.load import load_encoder, pooling_of
+    from finetune_wb.models.methods import apply_method
+    from finetune_wb.recipe import ModelSpec
+    from finetune_wb.training.fits import _Asked
+
+    put(hub, architecture(kind), "acme/tiny")
+    with glimpse(ModelSpec(id="acme/tiny")) as seen: told = _Asked(seen.source, ModelSpec(id="acme/tiny"), labels, None, 2, 16, "cpu", False).walk(METHODS["full"]()).moments["optimizer"]
+    assert not any("range" not in a.headers for a in of_weights(hub))
+    spec = ModelSpec(id=str(architecture(kind)))
+    source = find_model(spec)
+    if labels is None: real = load_causal(source, spec)
+    else:
+        encoder = load_encoder(source, spec, "eager")
+        real = new_classifier(encoder, labels, pooling_of(source, spec, encoder.config), 0.1)
+    held = {t.data_ptr(): t.untyped_storage().nbytes() for t in (*real.parameters(), *real.buffers())}
+    assert told.weights == sum(held.values())
+    moving = [p for p in apply_method(real, METHODS["full"](), None).parameters() if p.requires_grad]
+    for parameter in moving: parameter.grad = torch.zeros_like(parameter)
+    assert told.gradients == sum(parameter.grad.untyped_storage().nbytes() for parameter in moving)
+    adam = torch.optim.AdamW(moving, fused=True)
+    adam.step()
+    assert told.optimizer == sum(value.untyped_storage().nbytes() for state in adam.state.values() for value in state.values() if isinstance(value, torch.Tensor))
+
+
 def test_files_that_hold_more_than_the_model_are_not_summed_up(copy):
     """What old checkpoints hold: the tied table twice, GPT-2's masks, and position ids."""
     import torch
@@ -77,8 +113,8 @@ def test_files_that_hold_more_than_the_model_are_not_summed_up(copy):
 
 def test_a_head_that_is_not_in_the_files_is_said(copy):
     card = look(change(copy("bert-encoder"), architectures=["BertForSequenceClassification"], id2label={"0": "no", "1": "yes"}))
-    assert card.heads == ("sorts texts into classes: no, yes (BertForSequenceClassification), but the files lack its weights",)
-    assert look(copy("bert-classifier")).heads == ("sorts texts into classes: LABEL_0, LABEL_1, LABEL_2 (BertForSequenceClassification)",)
+    assert card.heads == ("text classification: no, yes (BertForSequenceClassification), whose weights are missing from the files",)
+    assert look(copy("bert-classifier")).heads == ("text classification: LABEL_0, LABEL_1, LABEL_2 (BertForSequenceClassification)",)
 
 
 def test_a_language_model_without_its_head_classifies_and_does_not_write(copy):
@@ -264,7 +300,7 @@ def test_a_strangers_strings_are_text_everywhere(copy, tmp_path):
     folder = folder.rename(tmp_path / "<script>alert(3)")
     card = look(folder)
     tags = Tags(card._repr_html_()).seen
-    assert {tag for tag, _ in tags} <= {"div", "b", "table", "tr", "th", "td", "p", "span"} and all(set(attributes) <= {"style"} for _, attributes in tags)
+    assert {tag for tag, _ in tags} <= {"div", "b", "table", "tr", "th", "td", "p", "span", "ul", "li"} and all(set(attributes) <= {"style"} for _, attributes in tags)
     assert not {"\x1b", "\u202e"} & set(str(card) + card._repr_html_() + "".join(map(str, _strings(card.as_dict()))))
 
 
@@ -286,6 +322,31 @@ def put(hub, folder, id="acme/tiny", **said) -> Repo: return hub.add(Repo(id, fo
 
 
 def of_weights(hub) -> list: return [a for a in hub.asked if a.method == "GET" and ("/lfs/" in a.path or a.path.endswith((".safetensors", ".bin")))]
+
+
+KINDS = {  # files beside README.md, card -> what the verdict says, and what it advises
+    "gguf": ({"model.Q4_K_M.gguf": b"g" * 5000}, {"base_model": "acme/writer"}, "acme/thing has its weights only as gguf, which can't be fine-tuned.", "acme/writer"),
+    "adapter": ({"adapter_config.json": b'{"base_model_name_or_path": "acme/writer"}', "adapter_model.safetensors": safetensors_bytes({"a": (50, 50)})}, {}, "acme/thing is an adapter for acme/writer, not a model by itself.", "base model"),
+    "pipeline": ({"model_index.json": b"{}", "unet/diffusion_pytorch_model.safetensors": safetensors_bytes({"a": (50, 50)})}, {}, "acme/thing is a pipeline that makes images, audio or video, not a text model.", "text model"),
+    "empty": ({".gitattributes": b""}, {}, "acme/thing has no weights.", "another model"),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_no_model_to_start_from_is_called_by_its_name(kind, hub):
+    files, known, reason, way_out = KINDS[kind]
+    hub.add(Repo("acme/thing", {**files, "README.md": b"x"}, card={"license": "mit", **known}, lfs_from=1000))
+    card = look("acme/thing")
+    assert (card.verdict.ok, card.verdict.reason) == (False, reason) and way_out in card.verdict.way_out and card.download_bytes == 0
+    assert str(card).splitlines()[1].startswith(f"Does not work here: {reason}") and not [line for line in str(card).splitlines() if line.startswith(("input ", "heads ", "tasks ", "!"))]
+
+
+def test_the_verdict_comes_first_and_is_said_once(hub, architecture):  # noqa: F811
+    put(hub, architecture("t5"), card={"license": "cc-by-nc-4.0"})
+    card = look("acme/tiny")
+    for text in (str(card), card._repr_html_()):
+        assert text.count("encoder-decoder") == 1 and text.index("Does not work here") < text.index("does not allow commercial use") < text.index("parameters")
+    assert [p.what for p in card.warnings][0].startswith("is an encoder-decoder")  # of programs, all of them
 
 
 @pytest.mark.parametrize("kind", ["bert", "qwen2", "t5", "vit", "llama-tied"])
@@ -397,7 +458,7 @@ def test_a_model_larger_than_this_machine_is_built_all_the_same(hub, architectur
     asked = glimpse._asked
     monkeypatch.setattr(glimpse, "_asked", lambda spec: _sized(asked(spec), at + 100_000))
     card = look("acme/huge")
-    assert card.parameters == at // 2 > 60 * 10**9 and card.weight_bytes == at and "writes text" in card.heads[0] and card.formats == ("safetensors",)
+    assert card.parameters == at // 2 > 60 * 10**9 and card.weight_bytes == at and "text generation" in card.heads[0] and card.formats == ("safetensors",)
     assert card.verdict.ok and card.download_bytes > at
 
 
@@ -438,7 +499,7 @@ def test_a_card_in_a_terminal(ftwb, architecture, tmp_path):  # noqa: F811
     card = json.loads(out)
     assert code == 0 and card == json.loads(json.dumps(look(architecture("bert")).as_dict() | {"machine": card["machine"]}))
     code, out, _ = ftwb("model", architecture("vit"), "--no-memory")
-    assert code == 1 and "Does not work here" in out and "pictures or sound" in out
+    assert code == 1 and "Does not work here" in out and "images or audio" in out
     code, _, error = ftwb("model", tmp_path / "nowhere")
     assert code == 2 and "there is no such folder" in error
 

@@ -199,7 +199,7 @@ def test_what_can_not_be_chosen_says_why_and_changes_nothing(panel_of, tmp_path)
     panel = panel_of()
     refused = [fit for fit in read_once("minilm", None, batch=8, length=None, trust_remote_code=False).methods if not fit.applies]
     assert "prompt_tuning" in [fit.method for fit in refused]
-    for arguments, text in ((("minidoc", "lore"), "is no method"), (("minilm", "prompt_tuning"), "does not go with it"), ((str(tmp_path / "broken"), None), "holds no weights")):
+    for arguments, text in ((("minidoc", "lore"), "is no method"), (("minilm", "prompt_tuning"), "does not go with it"), ((str(tmp_path / "broken"), None), "has no weights")):
         with pytest.raises(ModelError, match=text): panel.choose(*arguments)
     says(panel, "choose", "minilm", "prompt_tuning")
     assert "does not go with it" in panel.view.comm.traits["error"] and panel.recipe == Recipe() and panel.chosen is None

@@ -516,7 +516,7 @@ def test_weights_of_another_kind(copy):
     folder = copy()
     (folder / "model.safetensors").rename(folder / "model.gguf")
     said = refused(folder)
-    assert "holds no weights that can be loaded" in said and "model.gguf" in said
+    assert "has no weights that can be loaded" in said and "model.gguf" in said
 
 
 def test_everything_at_once(copy):
@@ -537,7 +537,7 @@ def test_nothing_at_all(tmp_path):
         with pytest.raises(ModelError):
             load(find_model(spec), spec)
     said = refused(tmp_path)
-    assert "holds no weights" in said and "there is no config.json" in said and "there is no tokenizer" in said
+    assert "has no weights" in said and "there is no config.json" in said and "there is no tokenizer" in said
 
 
 # ---- pooling

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field
 from ..errors import ModelError, Problem, plain
 from .catalog import CATALOG, weight_files
 from .causal import outline
-from .glimpse import Glimpse, glimpse
+from .glimpse import Glimpse, _matching, glimpse
 from .licences import Licence, licence_of
 from .load import _is_decoder, _json, _read_config, _said, _sane, check_model, load_tokenizer, max_positions, quiet, read_header
 from .memory import size
@@ -40,7 +40,7 @@ def _text(value: object, most: int = 200) -> str:
 def _absurd(raw: dict) -> Problem | None:
     "A configuration that nobody should try to build."
     found = [(name, value) for name, value in raw.items() if re.search("layer|expert|block", str(name)) and isinstance(value, int) and value > _MANY and "size" not in name and "dim" not in name]
-    return Problem("asks for more than any model has", "It is damaged, or made to waste time.", file="config.json", field=_text(found[0][0]), value=found[0][1]) if found else None
+    return Problem("asks for more than any model has", "The file is damaged, or made to waste time.", file="config.json", field=_text(found[0][0]), value=found[0][1]) if found else None
 
 def _headers(seen: Glimpse) -> dict[str, tuple[str, tuple[int, ...]]]:
     "Every tensor of the files; {} where there are none that can be read."
@@ -89,9 +89,9 @@ def _empty(kind, config):
     with torch.device("meta"): return kind.from_config(config) if hasattr(kind, "from_config") else kind(config)
 
 # %% ../../nbs/47_models.card.ipynb #66b24e67
-_HEAD_WORDS = {"ForCausalLM": "writes text", "LMHeadModel": "writes text", "ForMaskedLM": "fills in masked words", "ForSequenceClassification": "sorts texts into classes", "ForTokenClassification": "labels the words of a text",
-               "ForQuestionAnswering": "finds answers in a text", "ForMultipleChoice": "chooses between answers", "ForPreTraining": "what it was pre-trained with", "ForConditionalGeneration": "writes a text from an input",
-               "ForImageClassification": "sorts pictures into classes", "ForCTC": "writes speech down", "ForAudioClassification": "sorts sounds into classes"}
+_HEAD_WORDS = {"ForCausalLM": "text generation", "LMHeadModel": "text generation", "ForMaskedLM": "fill-mask", "ForSequenceClassification": "text classification", "ForTokenClassification": "token classification",
+               "ForQuestionAnswering": "question answering", "ForMultipleChoice": "multiple choice", "ForPreTraining": "pre-training", "ForConditionalGeneration": "text-to-text generation",
+               "ForImageClassification": "image classification", "ForCTC": "speech recognition", "ForAudioClassification": "audio classification"}
 
 def _heads(raw: dict, missing: tuple[str, ...]) -> tuple[str, ...]:
     "The task heads that the configuration names, in words."
@@ -101,9 +101,9 @@ def _heads(raw: dict, missing: tuple[str, ...]) -> tuple[str, ...]:
         words = next((words for suffix, words in _HEAD_WORDS.items() if name.endswith(suffix)), None)
         if words is None: continue
         labels = raw.get("id2label")
-        classes = f": {', '.join(_text(label, 30) for label in list(labels.values())[:8])}{', …' if len(labels) > 8 else ''}" if isinstance(labels, dict) and "classes" in words else ""
+        classes = f": {', '.join(_text(label, 30) for label in list(labels.values())[:8])}{', …' if len(labels) > 8 else ''}" if isinstance(labels, dict) and "classification" in words else ""
         lost = [key for key in missing if re.match(r"(lm_head|cls|classifier|score|qa_outputs|vocab_|predictions|discriminator)", key)]
-        found.append(f"{words}{classes} ({_text(name, 60)})" + (", but the files lack its weights" if lost else ""))
+        found.append(f"{words}{classes} ({_text(name, 60)})" + (", whose weights are missing from the files" if lost else ""))
     return tuple(found)
 
 # %% ../../nbs/47_models.card.ipynb #a1b62483
@@ -120,14 +120,14 @@ _SYSTEM = [{"role": "system", "content": "You answer briefly."}]
 def _refusal(tokenizer, messages: list) -> str:
     "Why the template does not take a conversation; empty where it does."
     row = encode_messages(tokenizer, [{"messages": messages}], 10_000).rows[0]
-    return row.refused or ("" if all(m["content"] in tokenizer.decode(row.ids) for m in messages if m["role"] == "system") else "it leaves the system text out")
+    return row.refused or ("" if all(m["content"] in tokenizer.decode(row.ids) for m in messages if m["role"] == "system") else "it leaves the system prompt out")
 
 def _said_template(tokenizer, model, id: str) -> tuple[dict, list[Problem]]:
     "The chat template in plain values, and what is wrong with it."
     fits = fitting_templates(tokenizer)
     if not tokenizer.chat_template:
-        fix = f"Set `model.chat_template`, such as {fits[0]}; a completion needs none." if fits else "Train it on plain text (completion)."
-        return {"own": False, "fits": fits}, [Problem("has no chat template, so conversations can't become text", fix, file=id)]
+        fix = f"Set `model.chat_template` to one that fits, such as {fits[0]}; the task completion needs none." if fits else "Train it on plain text (task: completion)."
+        return {"own": False, "fits": fits}, [Problem("has no chat template, so conversations can't be turned into text", fix, file=id)]
     try:
         rows = encode_messages(tokenizer, [{"messages": _TURNS}, {"messages": _TURNS * 2}], 10_000)
         findings = preflight(tokenizer, rows, model)
@@ -135,10 +135,10 @@ def _said_template(tokenizer, model, id: str) -> tuple[dict, list[Problem]]:
     except Exception as error: return {"own": True, "fits": fits}, [Problem(f"the chat template can't be used: {_said(error)}", _other(fits), file=id)]  # a stranger's program may raise anything
     kinds = ("stops", "no_end", "template", "prompt", "altered", "begins")
     found = [Problem(f"chat template: {_text(f.what, 300)}{f' ({_text(f.evidence, 200)})' if f.evidence else ''}", f.fix or _other(fits), file=id) for f in findings if f.severity == "error" or f.kind in kinds]
-    if system: found.append(Problem(f"the chat template takes no system text: {_text(system)}", "Leave system prompts out of the data, or take another template.", file=id))
+    if system: found.append(Problem(f"the chat template takes no system prompt: {_text(system)}", "Leave system prompts out of the data, or use another template.", file=id))
     return {"own": True, "fits": fits, "system": not system, "marks_answers": "{% generation" in str(tokenizer.chat_template), "sound": not any(f.severity == "error" for f in findings)}, found
 
-def _other(fits: list[str]) -> str: return f"Take another with `model.chat_template`: {', '.join(fits)} fit." if fits else ""
+def _other(fits: list[str]) -> str: return f"Set another with `model.chat_template`; these fit: {', '.join(fits)}." if fits else ""
 
 # %% ../../nbs/47_models.card.ipynb #92d35cfa
 @dataclass(frozen=True)
@@ -179,7 +179,10 @@ class ModelCard:
         "Plain values for JSON."
         return {**asdict(self), "warnings": [{"what": plain(p.what), "fix": plain(p.fix), "text": str(p)} for p in self.warnings]}
 
-    def __str__(self) -> str: return "\n".join([_title(self), *(f"{name:<14} {value}" for name, value in _facts(self)), "", *_bars(self), *(f"! {p}" for p in self.warnings), "", _verdict(self)])
+    def __str__(self) -> str:
+        noted = [f"! {problem}" for problem in _rest(self)]
+        return "\n".join([_title(self), _verdict(self), *([""] if noted else []), *noted, "", *(f"{name:<14} {value}" for name, value in _facts(self)), *_bars(self)])
+
     def _repr_html_(self) -> str: return _as_html(self)
 
 # %% ../../nbs/47_models.card.ipynb #2bba7789
@@ -187,18 +190,23 @@ def _title(card: ModelCard) -> str: return card.id + (f" @ {card.commit[:12]}" i
 
 def _verdict(card: ModelCard) -> str: return f"{'Works here' if card.verdict.ok else 'Does not work here'}: {card.verdict.reason}{' ' + card.verdict.way_out if card.verdict.way_out else ''}"
 
+def _rest(card: ModelCard) -> list[Problem]:
+    "The warnings beside what the verdict says already."
+    return [problem for problem in card.warnings if card.verdict.ok or plain(problem.what) not in card.verdict.reason]
+
 def _template_words(said: dict | None) -> str:
     if said is None: return ""
-    if not said["own"]: return f"no chat template{'; these fit: ' + ', '.join(said['fits']) if said['fits'] else ''}"
-    return "chat template" + ("" if said.get("sound") else " with problems") + (", takes system text" if said.get("system") else "")
+    if not said["own"]: return f"no chat template{' (these fit: ' + ', '.join(said['fits']) + ')' if said['fits'] else ''}"
+    return "chat template" + ("" if said.get("sound") else " with problems") + (" (takes a system prompt)" if said.get("system") else "")
 
 def _facts(card: ModelCard) -> list[tuple[str, str]]:
     "What is known, a name and a line each."
     weights = " · ".join(part for part in (f"{card.parameters:,} parameters" if card.parameters is not None else "", card.dtype or "", size(card.weight_bytes) if card.weight_bytes else "") if part)
-    reads = " · ".join(part for part in (f"{card.context:,} tokens" if card.context else "", f"vocabulary of {card.tokenizer['tokens']:,}" if card.tokenizer else "no tokenizer", _template_words(card.template)) if part)
-    files = " · ".join([", ".join(card.formats) or "no weights", *([f"{size(card.download_bytes)} to download"] if card.download_bytes else []), *(["asks to run its own code"] if card.remote_code else [])])
-    found = [("model", " · ".join(filter(None, (card.architecture, weights)))), ("reads", reads), ("heads", "; ".join(card.heads) or "none: features only"), ("trains for", ", ".join(card.tasks) or "nothing here"),
-             ("licence", f"{card.licence.title} ({card.licence.gate})"), ("", card.licence.allows), ("", card.licence.asks), ("files", files), ("from", card.source + (", gated" if card.gated else "") + (f", last changed {card.updated}" if card.updated else ""))]
+    reads = " · ".join(part for part in (f"up to {card.context:,} tokens" if card.context else "", f"vocabulary of {card.tokenizer['tokens']:,}" if card.tokenizer else "no tokenizer", _template_words(card.template)) if part)
+    files = " · ".join([", ".join(card.formats) or "no weights", *([f"{size(card.download_bytes)} to download"] if card.download_bytes else []), *(["comes with its own Python code"] if card.remote_code else [])])
+    known = card.architecture is not None  # else there is no configuration to tell it from
+    found = [("model", " · ".join(filter(None, (card.architecture, weights)))), ("input", reads if known else ""), ("heads", "; ".join(card.heads) or "none (base model only)" if known else ""), ("tasks", ", ".join(card.tasks)),
+             ("licence", f"{card.licence.title} ({card.licence.gate})"), ("", card.licence.allows), ("", card.licence.asks), ("files", files), ("source", card.source + (", gated" if card.gated else "") + (f", last updated {card.updated}" if card.updated else ""))]
     return [(name, line) for name, line in found if line]
 
 def _share(fit: MethodFit, card: ModelCard) -> float: return min(1.0, fit.bytes / max(1, card.machine["free"]))
@@ -206,15 +214,16 @@ def _share(fit: MethodFit, card: ModelCard) -> float: return min(1.0, fit.bytes 
 def _bars(card: ModelCard, width: int = 20) -> list[str]:
     "A line a method: what it needs beside what is free."
     if not card.methods: return []
-    head = f"{size(card.machine['free'])} of {size(card.machine['total'])} free ({card.machine['name']}); a batch of {card.shape['batch']} rows of {card.shape['length']:,} tokens would need:"
-    lines = [f"  {fit.method:<14} {size(fit.bytes):>10} {'█' * max(1, round(width * _share(fit, card))):<{width}} {fit.verdict}" if fit.bytes is not None else f"  {fit.method:<14} {'–':>10} {plain(fit.why_not) or 'not looked at'}" for fit in card.methods]
-    return [plain(head), *lines, ""]
+    kind = "GPU memory" if card.machine["place"] == "cuda" else "RAM"
+    head = f"{size(card.machine['free'])} of {size(card.machine['total'])} {kind} free ({card.machine['name']}); a batch of {card.shape['batch']} rows of {card.shape['length']:,} tokens needs:"
+    lines = [f"  {fit.method:<14} {size(fit.bytes):>10} {'█' * max(1, round(width * _share(fit, card))):<{width}} {fit.verdict}" if fit.bytes is not None else f"  {fit.method:<14} {'–':>10} {plain(fit.why_not) or 'not measured'}" for fit in card.methods]
+    return ["", plain(head), *lines]
 
 # %% ../../nbs/47_models.card.ipynb #9b223f06
 _COLOURS = {"fits": "#2e8b57", "tight": "#c98a00", "does not fit": "#c0392b"}
 
 def _bar(fit: MethodFit, card: ModelCard) -> str:
-    if fit.bytes is None: return f'<span style="opacity:.65">{html.escape(plain(fit.why_not) or "not looked at")}</span>'
+    if fit.bytes is None: return f'<span style="opacity:.65">{html.escape(plain(fit.why_not) or "not measured")}</span>'
     fill = f'<span style="display:inline-block;width:{100 * _share(fit, card):.0f}%;height:100%;border-radius:3px;background:{_COLOURS[fit.verdict]}"></span>'
     return f'<span style="display:inline-block;width:12em;height:.7em;border-radius:3px;background:rgba(127,127,127,.25);overflow:hidden;line-height:0">{fill}</span> {size(fit.bytes)} · {fit.verdict}'
 
@@ -222,11 +231,11 @@ def _as_html(card: ModelCard) -> str:
     "A table, escaped, with no scripts and no links."
     row = lambda name, cell: f'<tr><th style="text-align:left;vertical-align:top;font-weight:600">{html.escape(name)}</th><td style="text-align:left">{cell}</td></tr>'
     rows = [row(name, html.escape(line)) for name, line in _facts(card)]
-    if card.methods: rows.append(row("memory", html.escape(_bars(card)[0])))
+    if card.methods: rows.append(row("memory", html.escape(_bars(card)[1])))
     rows += [row(fit.method, _bar(fit, card)) for fit in card.methods]
-    rows += [row("look out", html.escape(str(problem))) for problem in card.warnings]
+    noted = "".join(f"<li>{html.escape(str(problem))}</li>" for problem in _rest(card))
     colour = _COLOURS["fits" if card.verdict.ok else "does not fit"]
-    return f'<div><b>{html.escape(_title(card))}</b><table>{"".join(rows)}</table><p style="border-left:4px solid {colour};padding-left:.6em">{html.escape(_verdict(card))}</p></div>'
+    return f'<div><b>{html.escape(_title(card))}</b><p style="border-left:4px solid {colour};padding-left:.6em">{html.escape(_verdict(card))}</p>{f"<ul>{noted}</ul>" if noted else ""}<table>{"".join(rows)}</table></div>'
 
 # %% ../../nbs/47_models.card.ipynb #3b47499f
 _WRITING, _CONVERSING = ("chat", "instruction", "completion", "preference"), ("chat", "instruction", "preference")
@@ -248,9 +257,24 @@ class _Checked:
     template: dict | None = None
     context: int | None = None
 
+# %% ../../nbs/47_models.card.ipynb #b4550ce0
+_LOADABLE = ("model.safetensors", "model.safetensors.index.json", "model-*.safetensors", "pytorch_model*.bin")
+
+def _other_kind(seen: Glimpse) -> Problem | None:
+    "What it is, where it is no model that training can start from."
+    adapter, _ = _attempt(_json, seen.source, "adapter_config.json")
+    base, file = seen.base or str((adapter or {}).get("base_model_name_or_path") or ""), seen.source.id
+    if "model_index.json" in seen.files: return Problem("is a pipeline that makes images, audio or video, not a text model", "Choose a text model.", file=file)
+    if _matching(seen.files, _LOADABLE): return None
+    if "adapter_config.json" in seen.files: return Problem(f"is an adapter{f' for {_text(base, 100)}' if base else ''}, not a model by itself", "Choose its base model.", file=file)
+    kinds = [kind for kind in seen.formats if kind not in ("safetensors", "pickle")]
+    if kinds: return Problem(f"has its weights only as {' and '.join(kinds)}, which can't be fine-tuned", f"Choose the model that it was converted from{f', {_text(base, 100)}' if base else ''}, with weights as safetensors.", file=file)
+    return None if seen.formats or seen.place == "folder" else Problem("has no weights", "Choose another model.", file=file)
+
+# %% ../../nbs/47_models.card.ipynb #7902d935
 def _checked(seen: Glimpse, spec: ModelSpec, raw: dict) -> _Checked:
     if seen.problems: return _Checked(seen.problems)
-    if absurd := _absurd(raw): return _Checked((absurd,))
+    if other := _other_kind(seen) or _absurd(raw): return _Checked((other,))
     tokenizer, _ = _attempt(load_tokenizer, seen.source, spec)
     config, _ = _attempt(_read_config, seen.source, spec)
     context = _attempt(max_positions, config, tokenizer)[0] if config is not None and tokenizer is not None else None
@@ -273,22 +297,23 @@ def _code(seen: Glimpse, raw: dict) -> bool:
 
 def _gates(licence: Licence) -> tuple[Problem, ...]:
     "A warning where a licence should be read before work begins."
-    if licence.gate == "non-commercial": return (Problem(f"the licence is not for commercial use: {licence.title}", licence.asks, field="licence"),)
-    if licence.gate == "unknown": return (Problem(f"what the licence allows is not known: {licence.title}", licence.asks, field="licence"),)
+    if licence.gate == "non-commercial": return (Problem(f"the licence does not allow commercial use: {licence.title}", licence.asks),)
+    if licence.gate == "unknown": return (Problem(f"it is not known what the licence allows: {licence.title}" if licence.id else "no licence is named, and without one nothing is allowed", licence.asks),)
     return ()
 
-def _judge(checked: _Checked, methods: tuple[MethodFit, ...], machine: dict) -> Compatibility:
+def _judge(id: str, checked: _Checked, methods: tuple[MethodFit, ...], machine: dict) -> Compatibility:
     "Works here, or the first reason why not."
     if checked.refused:
         first, rest = checked.refused[0], len(checked.refused) - 1
-        other = f"Choose another model; {' and '.join(CATALOG)} come with the package."
-        return Compatibility(False, plain(str(Problem(first.what, file=first.file, value=first.value))) + (f" ({rest} more below)" if rest else ""), plain(first.fix) or other)
+        other = f"Choose another model, such as {' or '.join(CATALOG)}."
+        named = Problem(f"{id} {first.what}" if first.file in (None, id) and re.match("(is|has|asks) ", first.what) else first.what, file=None if first.file == id else first.file, value=None if first.value == id else first.value)
+        return Compatibility(False, plain(str(named)) + (f" ({rest} more below)" if rest else ""), plain(first.fix) or other)
     able = [fit for fit in methods if fit.bytes is not None]
     least = min(able, key=lambda fit: fit.bytes, default=None)
     if least and least.verdict == "does not fit":
-        return Compatibility(False, f"no method fits into the {size(machine['free'])} that are free here; the smallest, {least.method}, needs {size(least.bytes)}.", "A smaller batch or length, a smaller model, or a machine with more memory.")
+        return Compatibility(False, f"no method fits the {size(machine['free'])} of memory that are free; the smallest, {least.method}, needs {size(least.bytes)}.", "Use a smaller batch or length, a smaller model, or a machine with more memory.")
     fitting = [fit.method for fit in able if fit.verdict == "fits"]
-    return Compatibility(True, f"it can be trained for {', '.join(checked.tasks)}" + (f"; {', '.join(fitting)} fit." if fitting else "; what fits is tight." if able else "."))
+    return Compatibility(True, f"it can be fine-tuned for {', '.join(checked.tasks)}" + (f"; these methods fit: {', '.join(fitting)}." if fitting else "; memory is tight for every method." if able else "."))
 
 # %% ../../nbs/47_models.card.ipynb #27f887fd
 def _measured(checked: _Checked, seen: Glimpse, spec: ModelSpec, batch: int, length: int, machine: dict) -> tuple[MethodFit, ...]:
@@ -300,7 +325,7 @@ def _card(seen: Glimpse, spec: ModelSpec, batch: int, length: int | None, memory
     raw, torn = _attempt(_json, seen.source, "config.json")
     raw, checked, machine = raw or {}, _checked(seen, spec, raw or {}), memory_here()
     longest = min(length or (LONG if "completion" in checked.tasks else SHORT), checked.context or length or SHORT)
-    cut = (Problem(f"reads at most {checked.context:,} tokens", "Memory was measured at that length.", field="length", value=length),) if length and longest < length else ()
+    cut = (Problem(f"the model takes at most {checked.context:,} tokens", "Memory is shown for that length.", field="length", value=length),) if length and longest < length else ()
     shape = _Shape() if _absurd(raw) or not raw else _shape(seen, spec, raw)
     methods = _measured(checked, seen, spec, batch, longest, machine) if memory else ()
     headers, licence = _headers(seen), licence_of(seen.licence)
@@ -311,7 +336,7 @@ def _card(seen: Glimpse, spec: ModelSpec, batch: int, length: int | None, memory
         parameters=shape.parameters if shape.parameters is not None else sum(seen.declared.values()) if seen.declared else None, dtype=", ".join(dtypes) or None, weight_bytes=shape.bytes, context=checked.context,
         tokenizer=tokenizer, template=checked.template, warnings=(*checked.refused, *checked.warnings, *cut, *_gates(licence)), heads=_heads(raw, shape.missing),
         tasks=checked.tasks, licence=licence, gated=seen.gated, formats=seen.formats, download_bytes=seen.download_bytes, remote_code=_code(seen, raw), updated=seen.updated, methods=methods, machine=machine,
-        verdict=_judge(checked, methods, machine), shape={"batch": batch, "length": longest})  # fmt: skip
+        verdict=_judge(spec.id, checked, methods, machine), shape={"batch": batch, "length": longest})  # fmt: skip
 
 # %% ../../nbs/47_models.card.ipynb #f387bb72
 def inspect_model(

@@ -10,7 +10,7 @@ import fnmatch
 import json
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from tempfile import TemporaryDirectory
 from ..errors import ModelError, Problem
 from ..machine import cache_folder
 from .catalog import _FILES, _PICKLES, CATALOG, ModelSource, _download_bars, _hub_problem, _is_local, _no_revision, find_model, weight_files
-from .load import _card_license, read_header
+from .load import _card_license, card_data, read_header
 from ..recipe import ModelSpec
 
 # %% ../../nbs/28_models.glimpse.ipynb #b676319e
@@ -37,6 +37,7 @@ class Glimpse:
     download_bytes: int = 0  # what a training here would fetch; 0 for what is here
     declared: dict[str, int] | None = None  # dtype → parameters, as the hub counted them
     problems: tuple[Problem, ...] = ()  # why files could not be read
+    base: str | None = None  # the model that it was made from, as the card or the adapter names it
 
     @property
     def formats(self) -> tuple[str, ...]: return tuple(dict.fromkeys(kind for pattern, kind in _FORMATS if any(fnmatch.fnmatch(name, pattern) for name in self.files)))
@@ -59,6 +60,12 @@ def _updated(folder: Path) -> str | None:
     times = [f.stat().st_mtime for f in (weight_files(folder) or folder.glob("*")) if f.is_file()]
     return datetime.fromtimestamp(max(times), timezone.utc).date().isoformat() if times else None
 
+def _base(card: Mapping) -> str | None:
+    "The base model that a card names."
+    named = card.get("base_model")
+    named = named[0] if isinstance(named, list) and named else named
+    return named if isinstance(named, str) else None
+
 def _here(spec: ModelSpec) -> Glimpse:
     "An embedded model, or a folder."
     if spec.id in CATALOG:
@@ -67,7 +74,7 @@ def _here(spec: ModelSpec) -> Glimpse:
     _no_revision(spec)
     folder = Path(spec.id).expanduser()
     if not folder.is_dir(): find_model(spec)  # says what is wrong with it
-    return Glimpse(ModelSource(spec.id, folder.resolve(), "local"), "folder", _listing(folder), _card_license(folder), updated=_updated(folder))
+    return Glimpse(ModelSource(spec.id, folder.resolve(), "local"), "folder", _listing(folder), _card_license(folder), updated=_updated(folder), base=_base(card_data(folder)))
 
 # %% ../../nbs/28_models.glimpse.ipynb #96cf9c8f
 _PIECE = 1_000_000_000  # bytes of a stand-in, unless one tensor has more
@@ -179,14 +186,14 @@ def _licence(info) -> str | None:
 
 def _size_of(sizes: dict[str, int | None]) -> int:
     "Bytes that a training would fetch."
-    weights = _matching(sizes, [p for p in _FILES if p not in _SMALL])
-    return sum(sizes[name] or 0 for name in {*_matching(sizes, _SMALL), *(weights or _matching(sizes, _PICKLES))})
+    weights = _matching(sizes, [p for p in _FILES if p not in _SMALL]) or _matching(sizes, _PICKLES)
+    return sum(sizes[name] or 0 for name in {*_matching(sizes, _SMALL), *weights}) if weights else 0
 
 def _from_hub(spec: ModelSpec, info, folder: Path) -> Glimpse:
     "A stand-in in `folder`, or the snapshot in the cache where it is whole."
     sizes = {s.rfilename: s.size for s in info.siblings or []}
     date = info.last_modified.date().isoformat() if info.last_modified else None
-    said = {"files": sizes, "licence": _licence(info), "gated": bool(info.gated), "updated": date, "declared": dict(info.safetensors.parameters) if info.safetensors else None}
+    said = {"files": sizes, "licence": _licence(info), "gated": bool(info.gated), "updated": date, "declared": dict(info.safetensors.parameters) if info.safetensors else None, "base": _base(info.card_data.to_dict() if info.card_data is not None else {})}
     if whole := _cached(spec, info.sha): return Glimpse(ModelSource(spec.id, whole, "hub", commit=info.sha), "cache", **said)
     try: problems = _small_files(spec, info.sha, sizes, folder) + _weights(spec, info.sha, sizes, folder)
     except Exception as error: problems = (_hub_problem(spec, error),)
@@ -198,7 +205,7 @@ def _offline(spec: ModelSpec) -> Glimpse | None:
     folder = _cached(spec, spec.revision)
     if folder is None: return None
     commit = folder.name if re.fullmatch("[0-9a-f]{40}", folder.name) else None
-    return Glimpse(ModelSource(spec.id, folder, "hub", commit=commit), "cache", _listing(folder), _card_license(folder), updated=_updated(folder))
+    return Glimpse(ModelSource(spec.id, folder, "hub", commit=commit), "cache", _listing(folder), _card_license(folder), updated=_updated(folder), base=_base(card_data(folder)))
 
 @contextmanager
 def glimpse(

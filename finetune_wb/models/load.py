@@ -74,8 +74,8 @@ def _check_weights(source: ModelSource, spec: ModelSpec, problems: Problems) -> 
     files = [f for f in weight_files(source.folder) if f.is_file()]
     other = sorted({f.name for pattern in _OTHER_WEIGHTS for f in source.folder.glob(pattern)})
     if not files and not problems.found:
-        hub = "; pickles are fetched only with `model.allow_pickle: true`" if source.kind == "hub" and not spec.allow_pickle else ""
-        problems.add(f"holds no weights that can be loaded (model.safetensors){hub}", "Save the model with `save_pretrained`.", file=source.id, value=", ".join(other) or None)
+        hub = "; pickled weights are downloaded only with `model.allow_pickle: true`" if source.kind == "hub" and not spec.allow_pickle else ""
+        problems.add(f"has no weights that can be loaded (model.safetensors){hub}", "Save the model with `save_pretrained`.", file=source.id, value=", ".join(other) or None)
     elif files and files[0].suffix == ".bin" and not spec.allow_pickle:
         problems.add("has only pickled weights, and a pickle can run code", "Convert them to safetensors, or set `model.allow_pickle: true` if you trust where they come from.",
                      file=source.id, field="model.allow_pickle", value=files[0].name)
@@ -130,7 +130,7 @@ def _check_type(source: ModelSource, spec: ModelSpec, raw: dict, problems: Probl
     if not isinstance(model_type, str): problems.add("names no model_type", "Copy config.json from the model this one was made of.", file=file)
     elif model_type == "finetune_wb_classifier": problems.add("is a classifier that was trained here, not a model to start from", "Name the model its run started from (record.json says which).", file=file)
     elif raw.get("auto_map") and model_type not in known and not spec.trust_remote_code:
-        problems.add("the model brings its own Python code (auto_map)", "Read that code; set `model.trust_remote_code: true` to run it.", file=file, field="model.trust_remote_code")
+        problems.add("the model comes with its own Python code (auto_map), which is not run unless the recipe allows it", "Read that code; `model.trust_remote_code: true` allows it.", file=file, field="model.trust_remote_code")
     elif model_type not in known and not spec.trust_remote_code:
         close = nearest(model_type, known)
         problems.add(f"transformers {transformers.__version__} has no such architecture", close if close.startswith("Did") else "A newer transformers may have it.", file=file, field="model_type", value=model_type)
@@ -153,8 +153,8 @@ def _check_config(source: ModelSource, spec: ModelSpec, problems: Problems):
     config = _read_config(source, spec)
     model, parts = _model_class(config), getattr(config, "sub_configs", {})
     takes = getattr(model, "main_input_name", "input_ids")
-    if getattr(config, "is_encoder_decoder", False): problems.add("is an encoder-decoder, and what is trained here has one stack of layers", "Choose a decoder (GPT-like), or to classify an encoder (BERT-like).", file=source.id, value=config.model_type)
-    elif takes != "input_ids" or {"vision_config", "audio_config"} & set(parts): problems.add("is not a text model: it takes pictures or sound", "Choose a model that reads text only.", file=source.id, value=config.model_type)
+    if getattr(config, "is_encoder_decoder", False): problems.add("is an encoder-decoder, which can't be fine-tuned here yet", "Choose a decoder (like GPT or Llama), or for classification an encoder (like BERT).", file=source.id, value=config.model_type)
+    elif takes != "input_ids" or {"vision_config", "audio_config"} & set(parts): problems.add("is not a text model: it takes images or audio", "Choose a model that takes text only.", file=source.id, value=config.model_type)
     if isinstance(layers := getattr(config, "num_hidden_layers", None), int) and layers < 1: problems.add("asks for a model without layers", file=f"{source.id}/config.json", field="num_hidden_layers", value=layers)
     return config if problems.count == before else None
 
