@@ -28,7 +28,7 @@ _home = {  # public name -> the module that defines it
     "monitor": "panels.monitor", "RunMonitor": "panels.monitor", "TokenPanel": "panels.tokens", "DataPanel": "panels.data", "ModelPanel": "panels.model", "wait": "follow",
     "Talk": "evaluation.talk", "Playground": "panels.playground",
     "Workbench": "panels.workbench", "DecidePanel": "panels.decide", "TrainPanel": "panels.train", "EvaluatePanel": "panels.evaluate", "AskPanel": "panels.ask", "cheaper": "evaluation.cheaper",
-    "evaluate": "evaluation.evaluate", "samples": "evaluation.samples", "write_report": "evaluation.report", "merge": "export.merge",
+    "evaluate": "evaluation.evaluate", "predict": "evaluation.predict", "samples": "evaluation.samples", "write_report": "evaluation.report", "merge": "export.merge",
     "WorkbenchError": "errors",
 }  # fmt: skip
 __all__ = [*_home]

@@ -6,7 +6,7 @@
 __all__ = ['app', 'RunsDir', 'RunId', 'Overrides', 'RecipeFile', 'RunName', 'ModelId', 'Revision', 'Queue', 'recipe_command',
            'fields', 'data', 'models', 'model', 'download', 'recommend', 'inspect', 'preflight', 'memory', 'tokens',
            'cheaper', 'train', 'evaluate', 'merge', 'launch', 'resume', 'clone', 'stop', 'pause', 'request', 'runs',
-           'show', 'watch', 'chat', 'notebook', 'main']
+           'show', 'watch', 'chat', 'predict', 'notebook', 'main']
 
 # %% ../nbs/81_cli.ipynb #2def88af
 import os
@@ -254,7 +254,7 @@ def _losses(recipe, row):
 # %% ../nbs/81_cli.ipynb #a3e375dd
 @app.command()
 def cheaper(recipe: RecipeFile, overrides: Overrides = None):
-    "Ask on valid rows what would be had for less than fine-tuning: majority, zero-shot, few-shot, a probe; or the base model. Nothing is trained."
+    "Score on the valid split what needs no fine-tuning: majority class, zero-shot, few-shot and linear probe, or the base model as it is."
     from finetune_wb.evaluation.cheaper import cheaper as ask_rivals
     from finetune_wb.recipe import load_recipe
     found = ask_rivals(load_recipe(recipe, *(overrides or [])))
@@ -453,6 +453,21 @@ def chat(
     sampling, talk = Sampling(max_new_tokens, temperature, top_p, seed), Talk(run, only, system, runs_dir=runs_dir)
     typed = prompt is None and sys.stdin.isatty()
     talk_to(talk, sampling, None if typed else sys.stdin if prompt is None else ["/" + prompt if prompt.startswith("/") else prompt])
+
+# %% ../nbs/81_cli.ipynb #4536ca39
+@app.command()
+def predict(
+    run: RunName, texts: Annotated[list[str] | None, typer.Argument(help="Texts; without any they come from a pipe, one a line.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="A line of JSON for each text: class and probability, the likeliest first.")] = False, runs_dir: RunsDir = None,
+):
+    "Classify texts of your own with the model of a run."
+    import json
+    from finetune_wb.evaluation.predict import predict as classes_of
+    if not texts and sys.stdin.isatty(): raise DataError(Problem("there is no text", "Write it after the run, in quotes, or send lines through a pipe.", field="TEXTS"))
+    texts = texts or [line.rstrip("\r\n") for line in sys.stdin]
+    found = classes_of(run, texts, runs_dir)
+    if as_json: typer.echo("\n".join(json.dumps(shares, ensure_ascii=False) for shares in found))
+    else: _table(["class", "probability", "next", "text"], [[(names := [*shares])[0], f"{shares[names[0]]:.1%}", f"{names[1]} {shares[names[1]]:.1%}" if len(names) > 1 else "", text[:80]] for text, shares in zip(texts, found)])
 
 # %% ../nbs/81_cli.ipynb #373d4989
 @app.command()

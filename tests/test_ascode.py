@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -70,14 +71,37 @@ def test_every_station_has_a_call_and_a_command_that_exist(job):
         compile(told["cell"], station, "exec")
 
 
-def test_the_short_ones_run(job):
+@pytest.fixture
+def says(job):
+    """What the cell and the command of a station print; of the cell, what `told` makes of its last line."""
     folder, recipe = job
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "FTWB_PROGRESS": "off"}
-    told = as_code(recipe, "decide", "my recipe.yaml")
-    cell = subprocess.run([sys.executable, "-c", told["cell"].replace("cheaper(recipe)", "print(cheaper(recipe).sentence)")], cwd=folder, env=env, capture_output=True, text=True, timeout=300)
-    line = subprocess.run(["sh", "-c", told["cli"].replace("ftwb", f"{sys.executable} -m finetune_wb.cli", 1)], cwd=folder, env=env, capture_output=True, text=True, timeout=300)
-    assert cell.returncode == 0 == line.returncode, (cell.stderr[-1000:], line.stderr[-1000:])
-    assert cell.stdout.strip() and cell.stdout.split() == line.stdout.strip().splitlines()[-1].split() or cell.stdout.strip() in " ".join(line.stdout.split("\n"))
+    env = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "FTWB_PROGRESS": "off", "HF_HUB_OFFLINE": "1", "COLUMNS": "300"}
+
+    def run(station: str, told: str, task: str | None = None, runs_dir: Path | None = None) -> tuple[str, str]:
+        code = as_code(recipe, station, "my recipe.yaml", task, runs_dir)
+        *lines, last = code["cell"].splitlines()
+        ran = [subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=300) for command in ([sys.executable, "-c", "\n".join([*lines, f"found = {last}", told])], ["sh", "-c", code["cli"]])]
+        assert not [done for done in ran if "Traceback" in done.stderr], [done.stderr[-2000:] for done in ran]
+        return tuple(done.stdout for done in ran)
+
+    return run
+
+
+def lasting(text: str) -> list[str]:
+    """Lines without seconds and free memory, which are another moment's."""
+    return [re.sub(r"\s+[\d.]+ (s|min)$|[\d.]+ GB that are free|^[\d.]+ GB of", "", line).strip() for line in text.splitlines() if line.strip()]
+
+
+@pytest.mark.parametrize("station", ["decide", "model", "data"])
+def test_cell_and_command_of_a_tab_say_the_same(station, says):
+    cell, line = map(lasting, says(station, "print(found)"))
+    assert len(cell) > 5 and cell == line
+
+
+def test_the_last_tab_names_classes_where_labels_were_learned(says, tmp_path):
+    cell, line = says("talk", "print(*found[0].items())", "classification", tmp_path / "a")
+    name, share = cell.split("(")[1].strip(") \n").split(", ")
+    assert name.strip("'") in line and f"{float(share):.1%}" in line and "Playground" not in cell
 
 
 @pytest.mark.parametrize("task, notebook", [("classification", "finetune.ipynb"), ("chat", "chat.ipynb"), ("preference", "chat.ipynb")])

@@ -17,16 +17,17 @@ from ..recipe import Recipe, to_yaml
 STATIONS = {"decide": "Decide", "model": "Model", "data": "Data", "tokens": "Tokens", "train": "Train", "evaluate": "Evaluate", "talk": "Talk"}
 
 _CALLS = {  # names to import, the lines after `recipe = …`
-    "decide": ("cheaper", "cheaper(recipe)"),
-    "model": ("estimate", "estimate(recipe)"),
+    "decide": ("recommend", "recommend(data=recipe)"),
+    "model": ("inspect_model", "inspect_model(recipe.model.id, recipe.model.revision, trust_remote_code=recipe.model.trust_remote_code)"),
     "data": ("inspect, load_data", "inspect(load_data(recipe))"),
     "tokens": ("preflight", "preflight(recipe)"),
     "train": ("train", "run = train(recipe{place})"),
     "evaluate": ("evaluate, train", "run = train(recipe{place})\nevaluate(run)"),
-    "talk": ("Playground, train", "run = train(recipe{place})\nPlayground(run)")}
+    "talk": ("Playground, train", "run = train(recipe{place})\nPlayground(run)"),
+    "classes": ("predict, train", "run = train(recipe{place})\npredict(run, ['A text of your own.'])")}  # what the last station is where labels are learned
 _COMMANDS = {
-    "decide": "ftwb cheaper {file}", "model": "ftwb memory {file}", "data": "ftwb inspect {file}", "tokens": "ftwb preflight {file}",
-    "train": "ftwb train {file}{place}", "evaluate": "ftwb train {file}{place} && ftwb evaluate last{place}", "talk": "ftwb train {file}{place} && ftwb chat last{place}"}
+    "decide": "ftwb recommend {file}", "model": "ftwb model {model}", "data": "ftwb inspect {file}", "tokens": "ftwb preflight {file}",
+    "train": "ftwb train {file}{place}", "evaluate": "ftwb train {file}{place} && ftwb evaluate last{place}", "talk": "ftwb train {file}{place} && ftwb chat last{place}", "classes": "ftwb train {file}{place} && ftwb predict last 'A text of your own.'{place}"}
 
 def recipe_notebook(
     task: str,  # as the data settled it
@@ -38,6 +39,11 @@ def recipe_notebook(
     return Path(os.path.relpath(file)).as_posix() if file.is_file() else f"nbs/recipes/{name}"
 
 # %% ../../nbs/70_panels.ascode.ipynb #dbfa886c
+def _named(recipe: Recipe) -> str:
+    "The model of a recipe, as `ftwb model` takes it."
+    spec = recipe.model
+    return shlex.join([spec.id, *(["--revision", spec.revision] if spec.revision else []), *(["--trust-remote-code"] if spec.trust_remote_code else [])])
+
 def as_code(
     recipe: Recipe,
     station: str,  # one of `STATIONS`
@@ -47,10 +53,12 @@ def as_code(
 ) -> dict[str, str]:  # recipe, cell, papermill, cli
     "What makes the same by hand. Raises `RecipeError` for a station that the road does not have."
     if station not in STATIONS: raise RecipeError(Problem("is no station of the road", nearest(station, STATIONS), field="station", value=station))
-    names, calls = _CALLS[station]
+    task = task or recipe.task
+    way = "classes" if station == "talk" and task == "classification" else station
+    names, calls = _CALLS[way]
     cell = f"from finetune_wb import {', '.join(sorted([*names.split(', '), 'load_recipe'], key=lambda name: (name.islower(), name)))}\n\nrecipe = load_recipe({str(file)!r})\n"
     cell += calls.format(place=f", runs_dir={str(runs_dir)!r}" if runs_dir else "")
     place = f" --runs-dir {shlex.quote(str(runs_dir))}" if runs_dir else ""
-    command = _COMMANDS[station].format(file=shlex.quote(str(file)), place=place)
-    given = shlex.join(["papermill", recipe_notebook(task or recipe.task), "out.ipynb", "-p", "recipe_file", str(file), *(["-p", "runs_dir", str(runs_dir)] if runs_dir else [])])
+    command = _COMMANDS[way].format(file=shlex.quote(str(file)), place=place, model=_named(recipe))
+    given = shlex.join(["papermill", recipe_notebook(task), "out.ipynb", "-p", "recipe_file", str(file), *(["-p", "runs_dir", str(runs_dir)] if runs_dir else [])])
     return {"recipe": to_yaml(recipe), "cell": cell, "papermill": given, "cli": command}
