@@ -62,13 +62,13 @@ def test_from_nothing_to_a_verdict_by_keyboard(lab, open_notebook, shots):
     keys.has("[data-path='data.source'] input")
     assert load_recipe(lab.folder / "workbench.yaml").data.max_rows == 1000  # the embedded default, on a thousand rows
 
-    # Decide: a file of one's own, and what would be had for less
+    # Decide: a file of one's own, and what does without fine-tuning
     keys.to_road("Tab")
     keys.write("source", "rows.jsonl")
     keys.has("[data-block=rows]", "90")
-    keys.tab_to("What would be had for less?")
+    keys.tab_to("Measure and recommend")
     page.keyboard.press("Enter")
-    keys.has("[data-block=rivals] tbody", "linear probe")
+    keys.has("[data-block=baselines] tbody", "linear probe")
     notebook.shot(shots, "workbench-decide")
 
     # a switch of tabs is the browser's own, and JupyterLab's shortcuts leave the keys alone

@@ -62,11 +62,16 @@ class Cheaper:
         "Plain values."
         return {**asdict(self), "rivals": [asdict(rival) for rival in self.rivals], "sentence": self.sentence, "cells": self.cells()}
 
-    def __str__(self) -> str: return "\n".join([plain(self.sentence), *("  ".join(f"{cell:<18}" for cell in row).rstrip() for row in self.cells())])
+    def as_lines(self) -> list[str]:
+        "The table as text."
+        return ["  ".join(f"{cell:<18}" for cell in row).rstrip() for row in self.cells()]
 
-    def _repr_html_(self) -> str:
-        rows = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in self.cells())
-        return f"<p>{html.escape(plain(self.sentence))}</p><table>{rows}</table>"
+    def as_table(self) -> str:
+        "The table as HTML."
+        return "<table>" + "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in self.cells()) + "</table>"
+
+    def __str__(self) -> str: return "\n".join([plain(self.sentence), *self.as_lines()])
+    def _repr_html_(self) -> str: return f"<p>{html.escape(plain(self.sentence))}</p>{self.as_table()}"
 
 # %% ../../nbs/57_evaluation.cheaper.ipynb #07ca3235
 def _share(right: np.ndarray, confidence: float) -> tuple[float, float, float]:

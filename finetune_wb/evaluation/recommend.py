@@ -55,12 +55,14 @@ class Recommendation:
 
     def __str__(self) -> str:
         listed = [line for head, reasons in self._lines() for line in (head, *(f"   {reason}" for reason in reasons))]
-        return "\n".join(map(plain, [*self.advice, *(f"{note}." for note in self.notes), *listed]))
+        measured = self.measured.as_lines() if self.measured else []
+        return "\n".join(map(plain, [*self.advice, *(f"{note}." for note in self.notes), *measured, *listed]))
 
     def _repr_html_(self) -> str:
         def safe(text: str) -> str: return html.escape(plain(text))
         items = "".join(f"<li><b>{safe(head.split('. ', 1)[1])}</b><br>{'<br>'.join(map(safe, reasons))}</li>" for head, reasons in self._lines())
-        return "".join(f"<p>{safe(text)}</p>" for text in (*self.advice, *(f"{note}." for note in self.notes))) + (f"<ol>{items}</ol>" if items else "")
+        measured = self.measured.as_table() if self.measured else ""
+        return "".join(f"<p>{safe(text)}</p>" for text in (*self.advice, *(f"{note}." for note in self.notes))) + measured + (f"<ol>{items}</ol>" if items else "")
 
 # %% ../../nbs/59_evaluation.recommend.ipynb #d68f5396
 BAR = {"accuracy": 0.95, "preferred": 0.95, "chrf": 0.9}  # the low end of an interval from which on fine-tuning has little to save; of a loss there is no such bar

@@ -30,9 +30,9 @@ def _look(recipe: Recipe) -> dict:
     return {"task": data.task, "source": data.source, "rows": {name: len(getattr(data, name)) for name in ("train", "valid", "test")}, "classes": list(data.label_names), "notes": list(data.notes),
             "largest": [[str(name), int(count)] for name, count in labels.items()][:8] if labels is not None else [], "smallest": int(labels.min()) if labels is not None and len(labels) else None}
 
-def _cheaper(recipe: Recipe) -> dict:
-    from finetune_wb.evaluation.cheaper import cheaper
-    return cheaper(recipe).as_dict()
+def _recommend(recipe: Recipe) -> dict:
+    from finetune_wb.evaluation.recommend import recommend
+    return recommend(data=recipe).as_dict()
 
 def _estimate(recipe: Recipe) -> dict:
     from finetune_wb.models.memory import size
@@ -49,7 +49,7 @@ def _preflight(recipe: Recipe) -> dict:
     from finetune_wb.training.examples import preflight
     return {"findings": [{"severity": f.severity, "kind": f.kind, "what": f.what, "fix": f.fix, "cure": list(f.cure)} for f in preflight(recipe)]}
 
-ERRANDS = {"look": _look, "cheaper": _cheaper, "estimate": _estimate, "prove": _prove, "preflight": _preflight}
+ERRANDS = {"look": _look, "recommend": _recommend, "estimate": _estimate, "prove": _prove, "preflight": _preflight}
 
 # %% ../../nbs/70_panels.errand.ipynb #cd077fda
 _ENV = {"FTWB_PROGRESS": "lines", "PYTHONUNBUFFERED": "1"}
