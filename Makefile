@@ -22,7 +22,7 @@ help:  ## list the targets
 
 env: $(STAMP)  ## create .venv with everything the workbench needs (once; minutes)
 
-$(STAMP): constraints.txt settings.ini setup.py pyproject.toml
+$(STAMP): constraints.txt settings.ini setup.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "Python 3.10 or newer is needed, $(PYTHON) is $$($(PYTHON) -V 2>&1). Name another: make PYTHON=python3.12 env" >&2; exit 1; }
 	$(PYTHON) -m venv .venv
 	@# Linux without an NVIDIA GPU: PyTorch's CPU index, if it answers within 3 s; else what pip finds by its own settings.

@@ -32,11 +32,11 @@ from ..recipe import Recipe, override
 # %% ../../nbs/77_panels.workbench.ipynb #b598188e
 class DataSource(_Looks):
     "Where the rows come from, and what became of changes to them."
-    title = "Data"
+    title = "Rows and split"
     asked_for = ("set", "fill", "cancel", "keep", "anew")
 
     def __init__(self, recipe: Recipe, live: bool | None = None, ledger: str | Path = "rows.ledger.json"):
-        self.panel, self._ledger, self._renew = None, Path(ledger), None  # panel: the DataPanel below; _renew: called when its rows are to be read anew
+        self.panel, self._ledger, self._renew, self._changed = None, Path(ledger), None, 0  # panel: the DataPanel below; _renew: called when its rows are to be read anew
         super().__init__(recipe, live)
 
     def anew(self) -> "DataSource":
@@ -52,10 +52,17 @@ class DataSource(_Looks):
         self.panel.ledger.save(self._ledger)
         return self.set(f"data.ledger={self._ledger}")
 
+    def notice(self) -> None:
+        "Tells the browser when something was changed below, or taken back."
+        changed = len(self.panel._steps) if self.panel is not None else 0
+        if changed != self._changed:
+            self._changed = changed
+            self._publish()
+
     def blocks(self) -> list[dict]:
-        task = self._found["task"] if self._found else None
+        task, off = self._found["task"] if self._found else None, {} if self._changed else {"off": "Nothing was changed below yet."}
         return [form("fields", self.recipe, FIRST["data"], self._wrong, task), *(self._told() if self._problems else []),
-                actions("do", ("Keep the changes below in the recipe", "keep"), ("Read the rows anew", "anew"), note="Cures become a policy, changes by hand a file beside the recipe.")]
+                actions("do", ("Keep the changes below in the recipe", "keep", off), ("Read the rows again", "anew"), note="Cures become a policy of the recipe; changes by hand become a file beside it.")]
 
 # %% ../../nbs/77_panels.workbench.ipynb #41f1efe6
 class WorkbenchView(PanelView):
@@ -228,6 +235,8 @@ class _Tells(_Follows):
         known.token_errors = sum(finding.severity == "error" for finding in tokens.findings) if tokens is not None and not tokens._jobs else None
         for panel in self.sheets.get("train", []):
             if isinstance(panel, TrainPanel) and known.task: panel.settle(known.task)
+        for panel in self.sheets.get("data", []):
+            if isinstance(panel, DataSource): panel.notice()
 
     def _state(self) -> dict:
         known, file = self.known, str(self.file.path)

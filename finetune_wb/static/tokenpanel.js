@@ -139,7 +139,7 @@ function buildOptions(panel) {
   made.bad_rows = on(h("input", { type: "checkbox" }), "change", () => panel.set(`data.bad_rows=${made.bad_rows.checked ? "drop" : "error"}`));
   made.problem = h("span", { class: "ftwb-problem", role: "alert" });
   made.reset = button("Reset", () => panel.ask("reset"), { title: "The recipe as it came" });
-  made.code = button("As code", () => { panel.code = !panel.code; paint(panel); }, { "aria-expanded": "false" });
+  made.code = button("As code", () => { panel.code = !panel.code; paint(panel); }, { class: "ftwb-button ftwb-small ftwb-own-code", "aria-expanded": "false" });
   made.templates = labelled("Template", made.chat_template);
   made.lines = h("div", { class: "ftwb-code", hidden: true });
   const bar = h("div", { class: "ftwb-tools", role: "group", "aria-label": "Options" }, labelled("Loss on", made.loss_on), made.templates, h("span", { class: "ftwb-group" }, labelled("Max length", made.max_length), made.fit),

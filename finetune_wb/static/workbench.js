@@ -34,8 +34,10 @@ function makePanel(model, signal) {
   panel.says = h("span", { role: "status", dir: "auto" });
   panel.next = panel.button("", () => panel.go(clamp((model.get("tab") ?? 0) + 1, 0, panel.tabs.length - 1), true), { class: "ftwb-button ftwb-primary" });
   panel.toggle = panel.button("As code", () => { panel.code = !panel.code; paint(panel); }, { "aria-expanded": "false", "aria-controls": `${id}-code` });
+  panel.screen = panel.button("Full screen", () => { document.fullscreenElement ? document.exitFullscreen() : panel.root.closest(".ftwb-frame")?.requestFullscreen(); }, { hidden: !document.fullscreenEnabled });
+  panel.on(document, "fullscreenchange", () => paint(panel));
   panel.lines = h("div", { class: "ftwb-code", id: `${id}-code`, hidden: true });
-  panel.root = h("div", { class: "ftwb ftwb-panel ftwb-st ftwb-wb", role: "region", "aria-label": "Workbench", id }, panel.error, h("div", { class: "ftwb-line" }, h("span", { class: "ftwb-run" }, "Workbench"), panel.file), panel.problems,
+  panel.root = h("div", { class: "ftwb ftwb-panel ftwb-st ftwb-wb", role: "region", "aria-label": "Workbench", id }, panel.error, h("div", { class: "ftwb-line" }, h("span", { class: "ftwb-run" }, "Workbench"), panel.file, h("span", { class: "ftwb-group ftwb-end" }, panel.screen)), panel.problems,
     panel.road, h("div", { class: "ftwb-line ftwb-now" }, panel.says, h("span", { class: "ftwb-group ftwb-end" }, panel.toggle, panel.next)), panel.lines);
   panel.on(panel.road, "keydown", event => {
     const at = panel.tabs.indexOf(event.target.closest("[role=tab]")), to = event.altKey || event.ctrlKey || event.metaKey || at < 0 ? null : turned(at, panel.tabs.length, event.key);
@@ -72,6 +74,7 @@ function paint(panel) {
   const next = stations[tab + 1];
   show(panel.next, Boolean(next));
   say(panel.next, next ? `Next: ${next.title}` : "");
+  say(panel.screen, document.fullscreenElement?.contains(panel.root) ? "Leave full screen" : "Full screen");
   mark(panel.toggle, "aria-expanded", String(panel.code));
   show(panel.lines, panel.code);
   const told = code[here?.id] ?? {};
