@@ -18,7 +18,7 @@ STATIONS = {"decide": "Decide", "model": "Model", "data": "Data", "tokens": "Tok
 
 _CALLS = {  # names to import, the lines after `recipe = …`
     "decide": ("recommend", "recommend(data=recipe)"),
-    "model": ("inspect_model", "inspect_model(recipe.model.id, recipe.model.revision, trust_remote_code=recipe.model.trust_remote_code)"),
+    "model": ("inspect_model", "inspect_model(recipe.model.id{options})"),
     "data": ("inspect, load_data", "inspect(load_data(recipe))"),
     "tokens": ("preflight", "preflight(recipe)"),
     "train": ("train", "run = train(recipe{place})"),
@@ -39,10 +39,10 @@ def recipe_notebook(
     return Path(os.path.relpath(file)).as_posix() if file.is_file() else f"nbs/recipes/{name}"
 
 # %% ../../nbs/70_panels.ascode.ipynb #dbfa886c
-def _named(recipe: Recipe) -> str:
-    "The model of a recipe, as `ftwb model` takes it."
-    spec = recipe.model
-    return shlex.join([spec.id, *(["--revision", spec.revision] if spec.revision else []), *(["--trust-remote-code"] if spec.trust_remote_code else [])])
+def _model(recipe: Recipe) -> tuple[str, str]:
+    "What is asked of a model beside its id, in Python; and the model as `ftwb model` takes it."
+    spec, options = recipe.model, [name for name in ("revision", "trust_remote_code") if getattr(recipe.model, name)]
+    return "".join(f", {name}=recipe.model.{name}" for name in options), shlex.join([spec.id, *(["--revision", spec.revision] if spec.revision else []), *(["--trust-remote-code"] if spec.trust_remote_code else [])])
 
 def as_code(
     recipe: Recipe,
@@ -57,8 +57,9 @@ def as_code(
     way = "classes" if station == "talk" and task == "classification" else station
     names, calls = _CALLS[way]
     cell = f"from finetune_wb import {', '.join(sorted([*names.split(', '), 'load_recipe'], key=lambda name: (name.islower(), name)))}\n\nrecipe = load_recipe({str(file)!r})\n"
-    cell += calls.format(place=f", runs_dir={str(runs_dir)!r}" if runs_dir else "")
+    options, model = _model(recipe)
+    cell += calls.format(place=f", runs_dir={str(runs_dir)!r}" if runs_dir else "", options=options)
     place = f" --runs-dir {shlex.quote(str(runs_dir))}" if runs_dir else ""
-    command = _COMMANDS[way].format(file=shlex.quote(str(file)), place=place, model=_named(recipe))
+    command = _COMMANDS[way].format(file=shlex.quote(str(file)), place=place, model=model)
     given = shlex.join(["papermill", recipe_notebook(task), "out.ipynb", "-p", "recipe_file", str(file), *(["-p", "runs_dir", str(runs_dir)] if runs_dir else [])])
     return {"recipe": to_yaml(recipe), "cell": cell, "papermill": given, "cli": command}

@@ -120,5 +120,5 @@ class DecidePanel(_Looks):
     def blocks(self) -> list[dict]:
         off = {"off": "These rows can't be read."} if self._problems else {}
         made = [form("fields", self.recipe, FIRST["decide"], self._wrong, None, search=False), *self._told(),
-                actions("do", ("Measure and recommend", "recommend", {"tone": "primary", **off}), note="Scores what needs no fine-tuning on valid rows, and lists models to start from. No test row is read.")]
+                actions("do", ("Measure and recommend", "recommend", {"tone": "primary", **off}), note="Scores the baselines, which need no fine-tuning, on valid rows, and lists models to start from. No test row is read.")]
         return made + advice(self._advised, self.recipe) if self._advised else made

@@ -57,7 +57,7 @@ def _rows(known: Known) -> Standing | None:
 def _decide(known: Known) -> Standing:
     if lack := _rows(known): return lack
     rows, classes = known.found["rows"], known.found["classes"]
-    return Standing("done", f"{known.task}: {sum(rows.values()):,} rows" + (f", {len(classes):,} classes" if classes else "") + ". Measure what does without fine-tuning before anything is trained.")
+    return Standing("done", f"{known.task}: {sum(rows.values()):,} rows" + (f", {len(classes):,} classes" if classes else "") + ". Measure the baselines before anything is trained.")
 
 def _model(known: Known) -> Standing:
     name = known.recipe.model.id
