@@ -1109,6 +1109,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                 'finetune_wb/evaluation/recommend.py'),
                                                   'finetune_wb.evaluation.recommend._scored': ( 'evaluation.recommend.html#_scored',
                                                                                                 'finetune_wb/evaluation/recommend.py'),
+                                                  'finetune_wb.evaluation.recommend._unclear': ( 'evaluation.recommend.html#_unclear',
+                                                                                                 'finetune_wb/evaluation/recommend.py'),
                                                   'finetune_wb.evaluation.recommend.judged': ( 'evaluation.recommend.html#judged',
                                                                                                'finetune_wb/evaluation/recommend.py'),
                                                   'finetune_wb.evaluation.recommend.recommend': ( 'evaluation.recommend.html#recommend',

@@ -16,7 +16,7 @@ from ..data.gate import curate
 from ..data.split import Dataset
 from ..errors import ModelError, Problem, nearest, plain
 from .cheaper import Cheaper, Rival, cheaper
-from .verdict import _value
+from .verdict import _metric_title, _value
 from ..models.bound import memory_here, most_parameters, needed
 from ..models.families import TASKS
 from ..models.licences import licence_of
@@ -65,35 +65,40 @@ class Recommendation:
         return "".join(f"<p>{safe(text)}</p>" for text in (*self.advice, *(f"{note}." for note in self.notes))) + measured + (f"<ol>{items}</ol>" if items else "")
 
 # %% ../../nbs/59_evaluation.recommend.ipynb #d68f5396
-BAR = {"accuracy": 0.95, "preferred": 0.95, "chrf": 0.9}  # the low end of an interval from which on fine-tuning has little to save; of a loss there is no such bar
-_WAYS = {"majority": "always the commonest class", "zero_shot": "the nearest class name, without any labelled row", "few_shot": "a few examples", "probe": "a linear probe on frozen features", "base": "the model as it is, asked without examples"}
-_INSTEAD = {"majority": "there is next to nothing to tell apart.", "zero_shot": "compare with the class names (zero-shot); no row has to be labelled.", "few_shot": "keep the examples in the prompt, or compare with them.",
-            "probe": "train the probe alone (method: probe), which takes seconds.", "base": "ask it."}
+BAR = {"accuracy": 0.95, "preferred": 0.95, "chrf": 0.9}  # the low end of an interval from which on fine-tuning has little to gain; a loss has no such bar
+_FEW, _ONE_SIDED = 20, 0.9  # valid rows of a classification below which a share says next to nothing; accuracy of the majority class from which on accuracy says little
+_WAYS = {"zero_shot": "zero-shot (the nearest class name, no labelled rows)", "few_shot": "few-shot (a few examples)", "probe": "a linear probe on frozen features", "base": "the base model without examples", "majority": "the majority class"}
+_INSTEAD = {"zero_shot": "use zero-shot classification; it needs no labelled rows.", "few_shot": "use a few examples (few-shot).", "probe": "train only the probe (method: probe), which takes seconds.", "base": "prompt the base model as it is.", "majority": "always predict that class."}
 
 def _scored(found: Cheaper, rival: Rival) -> str:
     "A rival's score in words."
     score, low, high = (_value(found.metric, value) for value in (rival.score, rival.low, rival.high))
-    return f"{score} on {found.rows:,} valid rows ({100 * found.confidence:g} % interval {low} to {high})"
+    return f"{_metric_title(found.metric)} {score} on {found.rows:,} valid row{'s' * (found.rows > 1)} ({100 * found.confidence:g} % interval {low} to {high})"
+
+def _unclear(found: Cheaper, best: Rival, common: Rival, said: str) -> str:
+    "Why the rows don't tell, where the best is not surely better than the majority class."
+    share = _value(found.metric, common.score)
+    if common.score >= _ONE_SIDED: return f"Check the class balance first: {share} of the valid rows belong to one class, so accuracy says little; {said}. Collect more rows of the other classes, and judge by the recall of each class."
+    return (f"Look at the rows first: {said}, which is no clear gain over the majority class ({share}). "
+            "Wrong labels, texts that do not contain what decides the class, or too few rows look like this (`inspect` finds some of them); a larger model seldom helps.")
 
 def tool_advice(
     found: Cheaper,
     model: str,  # that read the rows
 ) -> list[str]:  # sentences; the first says what to do
-    "Whether fine-tuning is the right tool, by what costs less."
+    "Whether fine-tuning is the right tool, by what can be had without it."
     rivals = {rival.name: rival for rival in found.rivals}
-    enough = [rivals[name] for name in _WAYS if name in rivals and found.metric in BAR and rivals[name].low >= BAR[found.metric]]
-    common, best = rivals.get("majority"), next((r for r in found.rivals if r.name != "majority"), found.best)
-    against = f", where always the commonest class has {_value(found.metric, common.score)}" if common else ""
-    if enough:
-        cheapest = enough[0]
-        return [f"Fine-tuning is the wrong tool here: {_WAYS[cheapest.name]} ({model}) reaches {_scored(found, cheapest)}{against if cheapest is not common else ''}. Instead, {_INSTEAD[cheapest.name]}"]
-    if common and best.low <= common.high:
-        return [f"Look at the rows first: {_WAYS[best.name]} ({model}), the best of what costs less, reaches {_scored(found, best)}, which is not surely more than always the commonest class ({_value(found.metric, common.score)}). "
-                "Wrong labels, texts without what decides, or too few rows look like this (`inspect`); a larger model seldom mends them."]
-    if found.metric in BAR and best.score >= BAR[found.metric]:
-        return [f"Try what costs less first: {_WAYS[best.name]} ({model}) reaches {_scored(found, best)}{against}. More valid rows would tell whether anything is left for fine-tuning to win. To start with, {_INSTEAD[best.name]}"]
-    left = f" At most {_value('accuracy', 1 - best.low)} of the rows are left to win." if found.metric == "accuracy" else ""
-    return [f"Fine-tuning may pay: the best of what costs less, {_WAYS[best.name]} ({model}), reaches {_scored(found, best)}{against}.{left} Only the verdict on test can tell."]
+    common, bar = rivals.get("majority"), BAR.get(found.metric)
+    best = next((rival for rival in found.rivals if rival.name != "majority"), found.best)
+    enough = [rivals[name] for name in _WAYS if name in rivals and name != "majority" and bar and rivals[name].low >= bar and (common is None or rivals[name].low > common.high)]
+    def reaches(rival: Rival) -> str: return f"{_WAYS[rival.name]}, with {model}, reaches {_scored(found, rival)}"
+    against = f"; the majority class alone has {_value(found.metric, common.score)}" if common else ""
+    if enough: return [f"Fine-tuning is the wrong tool here: {reaches(enough[0])}{against}. Instead, {_INSTEAD[enough[0].name]}"]
+    if common and found.rows < _FEW: return [f"Too few rows to tell: {reaches(best)}{against}. Label more rows first; {_FEW} valid rows are the least that say anything."]
+    if common and best.low <= common.high: return [_unclear(found, best, common, reaches(best))]
+    if bar and best.score >= bar: return [f"Try the cheaper way first: {reaches(best)}{against}. More valid rows would show whether fine-tuning has anything left to gain. For now, {_INSTEAD[best.name]}"]
+    left = f" At most {_value('accuracy', 1 - best.low)} of the rows are left to gain." if found.metric == "accuracy" else ""
+    return [f"Fine-tuning may pay off. The best result without it: {reaches(best)}{against}.{left} Only the verdict on the test split can tell."]
 
 # %% ../../nbs/59_evaluation.recommend.ipynb #2c17da32
 @dataclass(frozen=True)
@@ -116,8 +121,8 @@ def row_advice(facts: Facts) -> list[str]:
     "What the number of rows says."
     if facts.rows is None: return []
     each = facts.rows / facts.classes if facts.classes else facts.rows
-    if facts.classes and each < 20: return [f"There are {each:.0f} train rows a class: label more first, or keep to few-shot and the probe."]
-    if not facts.classes and facts.rows < 100: return [f"There are {facts.rows:,} train rows: enough to teach a form, not to teach facts."]
+    if facts.classes and each < 20: return [f"There are only {each:.0f} train rows per class: label more first, or stay with few-shot or the linear probe."]
+    if not facts.classes and facts.rows < 100: return [f"There are only {facts.rows:,} train rows: enough to teach a format or a style, not facts."]
     return []
 
 # %% ../../nbs/59_evaluation.recommend.ipynb #ba1822a0
@@ -125,19 +130,19 @@ _SUITS = {("classification", "cpu"): 1e8, ("classification", "cuda"): 3e8, ("wri
 _NEAR = {"sentence-similarity": 0.5, "feature-extraction": 0.5, "fill-mask": 0.5, "text-generation": 0.5}  # general models; one tuned for another task starts from there
 
 def _method(facts: Facts, parameters: int, here: Mapping) -> tuple[str, str] | None:
-    "The first method to try and the sentence for it; `None` where none surely fits."
+    "The first method to try and the sentence for it; `None` where none is certain to fit."
     fitting = [name for name in ("full", "lora", *(["qlora"] if here["place"] == "cuda" and facts.task != "classification" else []), *(["probe"] if facts.task == "classification" else []))
                if needed(parameters, name, place=here["place"]) <= here["free"]]
     if not fitting: return None
-    room = f"needs less than {needed(parameters, fitting[0], place=here['place']) / 1e9:.1f} of {here['free'] / 1e9:.1f} GB that are free (8 rows of 128 tokens)"
-    if facts.task == "classification" and facts.rows is not None and facts.rows < 20 * max(facts.classes, 1) and "probe" in fitting: return "probe", "Few labelled rows: a head on frozen features hardly overfits"
-    if fitting[0] == "full" and facts.task != "classification" and parameters > 5e7: return "lora", f"Fits with room to spare; LoRA keeps what the model knows and makes small files ({room} even when every weight moves)"
-    return fitting[0], f"{'Every weight may move' if fitting[0] == 'full' else f'Fits with {fitting[0]}'}: {room}"
+    room = f"needs less than {needed(parameters, fitting[0], place=here['place']) / 1e9:.1f} GB of the {here['free'] / 1e9:.1f} GB that are free (a batch of 8 rows of 128 tokens)"
+    if facts.task == "classification" and facts.rows is not None and facts.rows < 20 * max(facts.classes, 1) and "probe" in fitting: return "probe", "Few labelled rows: a linear probe on frozen features hardly overfits"
+    if fitting[0] == "full" and facts.task != "classification" and parameters > 5e7: return "lora", f"LoRA keeps what the model knows and makes small files; even full fine-tuning {room}"
+    return fitting[0], f"{'Full fine-tuning' if fitting[0] == 'full' else fitting[0]} {room}"
 
 def _language(model: Listed, foreign: float) -> tuple[float, str] | None:
     if foreign < 0.3 or not model.languages: return None
-    if set(model.languages) == {"en"}: return -2.0, f"Says it reads English only, and {foreign:.0%} of the rows' letters are not Latin"
-    return 0.5, "Reads more than English"
+    if set(model.languages) == {"en"}: return -2.0, f"Its card names English only, and {foreign:.0%} of the letters in the rows are not Latin"
+    return 0.5, "Its card names more languages than English"
 
 def judged(model: Listed, facts: Facts, here: Mapping) -> Choice | None:
     "A model with its points; `None` where it can't be a start."
@@ -148,12 +153,12 @@ def judged(model: Listed, facts: Facts, here: Mapping) -> Choice | None:
     licence, suits = licence_of(model.licence), _SUITS["classification" if facts.task == "classification" else "writing", here["place"]]
     off = abs(math.log10(model.parameters / suits))
     gate = {"open": 1.0, "conditions": 0.5, "unknown": 0.0, "non-commercial": -1.0}[licence.gate]
-    said = [(_NEAR.get(model.task, 0.0), f"{kind.title}: {'a general start' if model.task in _NEAR else 'tuned for such a task before, perhaps for other classes'}"), (-off, f"{_short(model.parameters)} parameters"
-             f"{'' if off < 0.7 else ', few for this task: quick, and soon at its end' if model.parameters < suits else ', many for this machine: slow'}"), (0.0, method[1]),
-            (gate, f"Licence {licence.title}: {licence.allows}" if model.licence else "No licence is said: ask its owner before you use what comes of it")]
+    said = [(_NEAR.get(model.task, 0.0), f"{kind.title}: {'a general-purpose model' if model.task in _NEAR else 'already fine-tuned for such a task, perhaps with other classes'}"), (-off, f"{_short(model.parameters)} parameters"
+             f"{'' if off < 0.7 else ', small for this task: fast, but limited' if model.parameters < suits else ', large for this machine: slow'}"), (0.0, method[1]),
+            (gate, f"Licence {licence.title}: {licence.allows}" if model.licence else "No licence is named: ask its owner before you use a model made from it")]
     if model.source != "hub": said.append((1.0, "Is on this machine already"))
     if model.downloads: said.append((2 * min(math.log10(model.downloads + 1) / 7, 1), f"{_short(model.downloads)} downloads in 30 days"))
-    if model.gated: said.append((-0.5, "Its owner asks for consent first"))
+    if model.gated: said.append((-0.5, "Gated: its owner has to grant access first"))
     if language := _language(model, facts.foreign): said.append(language)
     return Choice(model, method[0], tuple(text for _, text in said), round(sum(points for points, _ in said), 3))
 
@@ -173,7 +178,7 @@ def _job(task: str | None, data: object, found: Catalog, here: Mapping) -> tuple
     dataset = curate(recipe, None if isinstance(data, Recipe | str) else data)
     meant = _of_ours(task) if task else dataset.task
     if meant != dataset.task and (task in _RECIPES or "classification" in (meant, dataset.task)):
-        raise ModelError(Problem(f"the rows are for {dataset.task}", "Leave the task out, or give rows that fit it.", field="task", value=task))
+        raise ModelError(Problem(f"the rows are for {dataset.task}", "Leave the task out, or give data that fits it.", field="task", value=task))
     if not isinstance(data, Recipe): recipe = override(recipe, f"model.id={_reader(dataset.task, found, here)}")
     return recipe, dataset.development()
 
@@ -182,19 +187,19 @@ _RECIPES = tuple(dict.fromkeys([*(kind.task for kind in TASKS.values() if kind.t
 def _of_ours(task: str) -> str | None:
     "The recipe's task that is meant; `None` where the workbench has none."
     if task in _RECIPES: return task
-    if task not in TASKS: raise ModelError(Problem("is no task that is known", nearest(task, [*TASKS, *_RECIPES]), field="task", value=task))
+    if task not in TASKS: raise ModelError(Problem("is not a known task", nearest(task, [*_RECIPES, *TASKS]), field="task", value=task))
     return TASKS[task].task
 
 def recommend(
     task: str | None = None,  # a recipe's task or a pipeline tag; None reads it off the rows
-    data=None,  # a recipe, a `Dataset`, or rows as `load_data` takes them; None measures nothing
+    data=None,  # a recipe, a `Dataset`, a file, or rows as `load_data` takes them; None measures nothing
     machine: Mapping | None = None,  # place and free (bytes); None looks at this one
     catalog: Catalog = catalog,  # where models are looked for
     count: int = 5,  # models at most
-    measure: bool = True,  # whether the cheap rivals are asked, which takes seconds to minutes
+    measure: bool = True,  # whether the baselines that need no fine-tuning are scored, which takes seconds to minutes
 ) -> Recommendation:
-    "Models to start from with reasons, after whether fine-tuning is the right tool. Reads no test row. Raises what loading the rows raises, and `ModelError` for a task nobody knows."
-    if task is None and data is None: raise ModelError(Problem("there is nothing to go by", "Give a task or rows.", field="task"))
+    "Whether fine-tuning is the right tool, and models to start from, with reasons. Reads no test row. Raises what loading the rows raises, and `ModelError` for a task nobody knows."
+    if task is None and data is None: raise ModelError(Problem("neither a task nor data was given", "Give a task or data.", field="task"))
     here = machine or memory_here()
     if task is not None and _of_ours(task) is None: return Recommendation(task, (TASKS[task].why_not,), ())
     recipe, dataset = _job(task, data, catalog, here) if data is not None else (None, None)
@@ -204,6 +209,6 @@ def recommend(
     found = catalog.search(task=facts.task, max_parameters=max(1, most), sort="downloads", limit=200)
     choices = sorted(filter(None, (judged(model, facts, here) for model in found.rows)), key=lambda choice: (-choice.points, choice.model.id))[:count]
     advice = [*(tool_advice(measured, recipe.model.id) if measured else []), *row_advice(facts)]
-    if not choices: advice.append(f"No model that was found surely fits {here['free'] / 1e9:.1f} GB: free some, or take a smaller batch; `estimate` of a recipe is exact.")
-    if dataset is None: advice.append("No rows were given, so nothing was measured: whether fine-tuning is the right tool is open.")
+    if not choices: advice.append(f"No model found is certain to fit the {here['free'] / 1e9:.1f} GB of memory that are free: free some, or use a smaller batch; `estimate` gives the figure for a recipe.")
+    if dataset is None: advice.append("No data was given, so nothing was measured: whether fine-tuning is the right tool is not known.")
     return Recommendation(facts.task, tuple(advice), tuple(choices), measured, recipe.model.id if measured else "", found.notes)
