@@ -151,18 +151,39 @@ def _small_files(spec: ModelSpec, commit: str, sizes: dict[str, int | None], fol
     return tuple(Problem("is too large to be looked at", file=f"{spec.id}/{name}", value=sizes[name]) for name in wide)
 
 # %% ../../nbs/28_models.glimpse.ipynb #109ad3d7
+_LONGEST = 25_000_000  # bytes of a header; safetensors takes no more than 100 MB, and models have some hundred kB
+
+def _span(spec: ModelSpec, commit: str, name: str, first: int, many: int) -> bytes:
+    "So many bytes of a file on the hub, and no more of it, also where a server knows no ranges."
+    from huggingface_hub import hf_hub_url
+    from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
+    headers = {**build_hf_headers(), "Range": f"bytes={first}-{first + many - 1}", "Accept-Encoding": "identity"}
+    body = bytearray()
+    with get_session().stream("GET", hf_hub_url(spec.id, name, revision=commit), headers=headers, follow_redirects=True, timeout=_TIMEOUT) as answer:
+        if answer.status_code >= 400: answer.read()
+        hf_raise_for_status(answer)
+        start = 0 if answer.status_code == 206 else first
+        for block in answer.iter_bytes():
+            body += block
+            if len(body) >= start + many: break
+    return bytes(body[start : start + many])
+
+def _header(spec: ModelSpec, commit: str, name: str, size: int | None) -> bytes:
+    "The header of a file of weights, to the byte; empty where it has none."
+    if size is not None and size < 8: return b""
+    length = int.from_bytes(_span(spec, commit, name, 0, 8), "little")
+    return _span(spec, commit, name, 8, length) if 0 < length <= min(_LONGEST, _LONGEST if size is None else size - 8) else b""
+
 def _looked(spec: ModelSpec, commit: str, name: str, size: int | None) -> dict | Problem:
     "The tensors of a file of weights, read from its header, or what is wrong with it."
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import SafetensorsParsingError
-    way_out, file = "Another revision may be whole.", f"{spec.id}/{name}"
-    try: found = HfApi().parse_safetensors_file_metadata(spec.id, name, revision=commit, timeout=_TIMEOUT).tensors
-    except SafetensorsParsingError: return Problem("has a header that can't be read", way_out, file=file)
-    places = sorted(tuple(tensor.data_offsets) for tensor in found.values())
+    way_out, file, text = "Another revision may be whole.", f"{spec.id}/{name}", _header(spec, commit, name, size)
+    try: found = {key: (str(value["dtype"]), tuple(map(int, value["shape"])), tuple(map(int, value["data_offsets"][:2]))) for key, value in json.loads(text).items() if key != "__metadata__"}
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError): return Problem("has a header that can't be read", way_out, file=file)
+    places = sorted(place for _, _, place in found.values())
     if any(first != last for (_, last), (first, _) in zip([(0, 0), *places], places)) or any(first > last for first, last in places): return Problem("has a header whose tensors overlap or leave gaps", way_out, file=file)
-    end = 8 + (places[-1][1] if places else 0)
-    if size is not None and size < end: return Problem(f"is cut short: it has {size:,} bytes, its header promises more than {end:,}", way_out, file=file)
-    return {key: (tensor.dtype, tuple(tensor.shape), tensor.data_offsets[1] - tensor.data_offsets[0]) for key, tensor in found.items()}
+    end = 8 + len(text) + (places[-1][1] if places else 0)
+    if size is not None and size < end: return Problem(f"is cut short: it has {size:,} bytes, its header promises {end:,}", way_out, file=file)
+    return {key: (dtype, shape, last - first) for key, (dtype, shape, (first, last)) in found.items()}
 
 def _weights(spec: ModelSpec, commit: str, sizes: dict[str, int | None], folder: Path) -> tuple[Problem, ...]:
     "Puts stand-ins for the weights into `folder`; what is wrong with them."
