@@ -183,3 +183,53 @@ def test_a_papermill_run_fails_by_policy(recipe, tmp_path, monkeypatch):
 
 def test_every_kind_has_its_check():
     assert len(set(KINDS)) == len(KINDS) == 26
+
+
+def test_what_is_personal_is_in_no_event_and_no_report_even_where_a_policy_lets_it_stay(planted, recipe, tmp_path):
+    parts = {name: pd.read_csv(planted / f"{name}.csv") for name in ("train", "valid", "test")}
+    for part in parts.values():
+        part["text"] += f" write to {MAIL} with {KEY}"
+    run = train(override(recipe, "data.policy.personal_data=report", "data.policy.secret=report"), data=parts, runs_dir=tmp_path)
+    evaluate(run)
+    told = {path: path.read_text() for path in run.folder.rglob("*") if path.suffix in (".jsonl", ".html", ".txt", ".json") and path.name not in ("predictions.jsonl",)}
+    assert {"events.jsonl", "report.html"} <= {path.name for path in told} and "[EMAIL]" in "".join(told.values())
+    for path, text in told.items():
+        assert MAIL not in text and KEY not in text, path
+
+
+def test_errors_of_loading_and_class_names_are_shown_without_what_is_personal(tmp_path):
+    for rows in (f"hello,a\nwrite to {MAIL}, now,a\n", f'hello,a\n"write to {MAIL}" now,a\n', f"hello,{MAIL}\none,b\ntwo,b\nthree,b\nfour,b\n"):
+        (tmp_path / "rows.csv").write_text(f"text,label\n{rows}")
+        with pytest.raises(DataError) as caught:
+            load_data(load_recipe({"data": {"source": str(tmp_path / "rows.csv")}}))
+        assert MAIL not in str(caught.value) and MAIL not in repr(caught.value) and "[EMAIL]" in str(caught.value)
+    (tmp_path / "rows.jsonl").write_text('{"text": "a", "label": "b"}\n{"text": "' + MAIL + '", "label": "b"\n')
+    with pytest.raises(DataError) as caught:
+        load_data(load_recipe({"data": {"source": str(tmp_path / "rows.jsonl")}}))
+    assert "mailbox" not in str(caught.value)
+    shown = load_data(load_recipe({}), {name: part.assign(label=part["label"].replace("animal", MAIL)) for name, part in frames().items()})
+    assert MAIL in shown.label_names and MAIL not in shown._repr_html_() + shown._repr_markdown_()
+
+
+def test_a_redacted_text_is_in_no_entry_of_a_ledger(recipe):
+    parts = frames()
+    parts["train"].loc[range(5), "text"] += f" &amp; caf\u00c3\u00a9, {MAIL}"  # encoding concerns more rows, and would be cured first
+    parts["train"].loc[7, "text"] += " mail ann&#64;mailbox.org"  # an address once it is mended
+    mended, ledger = clean(load_data(recipe, parts), {"encoding": "edit", "personal_data": "redact"})
+    assert MAIL not in json.dumps([str(entry) for entry in ledger.entries]) and mended.train["text"][0].endswith(" & caf\u00e9, [EMAIL]") and mended.train["text"][7].endswith("[EMAIL]")
+
+
+def test_rare_classes_can_be_dropped_on_purpose_and_no_other_class(recipe):
+    parts = frames()
+    parts["train"].loc[0, "label"] = "odd"
+    mended, ledger = clean(load_data(recipe, parts), {"rare_class": "drop"})
+    assert mended.label_names == ("animal", "colour", "number") and [entry.why for entry in ledger.entries] == ["rare_class"]
+
+
+def test_a_page_says_once_what_to_do_and_what_it_can_not_see(recipe):
+    found = inspect(load_data(recipe, frames()))
+    assert not found.of("personal_data") and "Names and free-form addresses are not seen" in str(found) and "Names and free-form addresses are not seen" in found._repr_html_()
+    parts = frames()
+    parts["train"].loc[0, "text"] += f" {MAIL} or +44 20 7946 0958"
+    assert str(inspect(load_data(recipe, parts))).count("Names and free-form addresses are not seen") == 1
+    assert "Names" not in str(inspect(load_data(recipe, parts), ["copies"]))

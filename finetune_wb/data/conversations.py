@@ -85,7 +85,7 @@ def find_role_order(
     found = {i: odd for i, row in enumerate(zip(*(rows.frame[column] for column in columns))) if (odd := _odd(dict(zip(columns, row))))}
     if not found: return []
     sorts = Counter(words for odd in found.values() for words in odd)
-    what = f"{_rows(len(found), 'is', 'are')} out of order: " + ", ".join(f"{words} in {count:,}" for words, count in sorts.most_common())
+    what = f"{_rows(len(found), 'has', 'have')} turns out of order: " + "; ".join(f"{words} ({count:,})" for words, count in sorts.most_common())
     seen = tuple((rows.ids[i], ", ".join(odd)) for i, odd in list(found.items())[:SHOWN])
     return [DataFinding("role_order", "warning", what, _ids(rows, found), evidence=seen, fix="Join what one speaker says in a row and cut what follows the last answer (the edit does both), or drop them.",
         cures={"edit": _reordered(rows, list(found)), "drop": _drop(rows, found)})]
@@ -143,7 +143,7 @@ def find_unfinished(
     found = _against_custom(answers, [answer.rstrip()[-1:] if answer.rstrip()[-1:] in ("}", "]", ")", ">", "`") else None for answer in answers], "does not end with {}, as nearly all others do") | found
     if not found: return []
     found = dict(sorted(found.items()))
-    sorts = Counter("ends with a word or sign that promises more" if why.startswith("ends with ") else why for why in found.values())
-    what = f"{_rows(len(found), 'has', 'have')} an answer that stops in the middle: " + ", ".join(f"{words} in {count:,}" for words, count in sorts.most_common())
+    sorts = Counter("ends with a word or sign after which more should follow" if why.startswith("ends with ") else why for why in found.values())
+    what = f"{_rows(len(found), 'has', 'have')} an answer that stops in the middle: " + "; ".join(f"{words} ({count:,})" for words, count in sorts.most_common())
     seen = tuple((rows.ids[i], why) for i, why in list(found.items())[:SHOWN])
     return [DataFinding("unfinished", "warning", what, _ids(rows, found), evidence=seen, fix="Drop them, or export them again with a higher limit: the model would learn to stop anywhere.", cures={"drop": _drop(rows, found)})]

@@ -17,6 +17,7 @@ from .findings import Change, DataFinding, Rows, rows_of
 from .kept import kept_rows
 from .ledger import Ledger, apply, load_ledger, replay
 from .load import load_data
+from .patterns import UNSEEN, covered
 from .places import counted
 from .split import Dataset
 from ..errors import DataError, Problem, Problems, nearest, plain
@@ -34,6 +35,7 @@ _CHECKS = {  # module: function → the kinds it finds
     "conversations": {"find_repeated_prompts": ("repeated_prompt",), "find_role_order": ("role_order",), "find_unfinished": ("unfinished",)},
 }
 KINDS = tuple(dict.fromkeys(kind for functions in _CHECKS.values() for kinds in functions.values() for kind in kinds))
+_PRIVATE = ("personal_data", "secret")
 _RANK = {"error": 0, "warning": 1, "note": 2}
 
 def _checks(kinds: Iterable[str]) -> Iterator[Callable]:
@@ -50,6 +52,7 @@ class Findings:
     found: tuple[DataFinding, ...] = ()
     rows: int = 0  # that were looked at
     seconds: float = 0.0  # that looking took
+    unseen: str = ""  # what no check could see, where no finding says so
 
     def __len__(self) -> int: return len(self.found)
     def __iter__(self) -> Iterator[DataFinding]: return iter(self.found)
@@ -62,16 +65,25 @@ class Findings:
     def count(self, severity: str) -> int: return sum(finding.severity == severity for finding in self.found)
 
     def __str__(self) -> str:
-        if not self.found: return f"clean: nothing was found in {self.rows:,} rows"
-        return "\n".join([*map(str, self.found), f"{counted(self.rows)}: {', '.join(counted(self.count(severity), severity) for severity in ('error', 'warning', 'note'))}"])
+        counts = ", ".join(counted(self.count(severity), severity) for severity in ("error", "warning", "note"))
+        return "\n".join([*map(str, self._told()), f"{counted(self.rows)}: {counts}" if self.found else f"clean: nothing was found in {self.rows:,} rows", *([f"{self.unseen}."] if self.unseen else [])])
+
+    def _told(self) -> list[DataFinding]:
+        "The findings, each way out in full once."
+        said, told = set(), []
+        for finding in self.found:
+            told.append(replace(finding, fix="") if finding.fix in said else finding)
+            said.add(finding.fix)
+        return told
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        if not self.found: return f"<p>Nothing was found in {self.rows:,} rows.</p>"
+        unseen = f"<p>{escape(self.unseen)}.</p>" if self.unseen else ""
+        if not self.found: return f"<p>Nothing was found in {self.rows:,} rows.</p>{unseen}"
         def cell(text): return f"<td style='text-align:left;vertical-align:top'>{escape(plain(text))}</td>"
-        rows = "".join(f"<tr>{cell(f.severity)}{cell(f.kind)}{cell(f'{f.count:,}')}{cell(f.what)}{cell(f.fix)}{cell(', '.join(f.cures))}</tr>" for f in self.found)
-        return f"<table><tr>{''.join(f'<th>{name}</th>' for name in ('', 'kind', 'rows', 'what', 'way out', 'cures'))}</tr>{rows}</table>"
+        rows = "".join(f"<tr>{cell(f.severity)}{cell(f.kind)}{cell(f'{f.count:,}')}{cell(f.what)}{cell(f.fix)}{cell(', '.join(f.cures))}</tr>" for f in self._told())
+        return f"<table><tr>{''.join(f'<th>{name}</th>' for name in ('', 'kind', 'rows', 'what', 'way out', 'cures'))}</tr>{rows}</table>{unseen}"
 
 # %% ../../nbs/19_data.gate.ipynb #485d45dd
 def _alike(rows: Rows, vectors):
@@ -86,11 +98,7 @@ _SHARED = {"found": _alike, "second": _second}  # option of checks → what make
 
 def _masked(found: list[DataFinding]) -> list[DataFinding]:
     "Findings in whose words and evidence nothing personal or secret can be read, whichever check they are of."
-    from finetune_wb.data.patterns import find_spans
-    from finetune_wb.data.spans import placeholder, replaced
-    texts = [text for f in found for text in (f.what, *(seen for _, seen in f.evidence))]
-    spans = find_spans(texts)
-    safe = iter([replaced(text, spans[i], lambda thing, _: placeholder(thing)) if i in spans else text for i, text in enumerate(texts)])
+    safe = iter(covered([text for f in found for text in (f.what, *(seen for _, seen in f.evidence))]))
     return [replace(f, what=next(safe), evidence=tuple((row, next(safe)) for row, _ in f.evidence)) for f in found]
 
 # %% ../../nbs/19_data.gate.ipynb #87c74e20
@@ -119,12 +127,14 @@ def inspect(
         for name, make in _SHARED.items():
             if name in wanted and name not in known: known[name] = make(rows, vectors)
         found += [finding for finding in check(rows, **{name: value for name, value in known.items() if name in wanted and value is not None}) if finding.kind in kinds]
-    return Findings(tuple(sorted(_masked(found), key=lambda f: (_RANK[f.severity], -f.count))), len(rows), time.perf_counter() - began)
+    found.sort(key=lambda f: (_RANK[f.severity], -f.count))
+    return Findings(tuple(_masked(found)), len(rows), time.perf_counter() - began, UNSEEN if {*_PRIVATE} & {*kinds} and not any(UNSEEN in f.fix for f in found) else "")
 
 # %% ../../nbs/19_data.gate.ipynb #feae0e74
 def _first_of_all(findings: Iterable[DataFinding], cures: Mapping[str, str | None]) -> tuple[dict[str, list[Change]], set[str]]:
     "Kind → changes that don't meet, and the kinds that have to wait."
     chosen = [(f.kind, f.cures[name]) for f in findings if f.kind in cures and (name := cures[f.kind] or next(iter(f.cures), None)) in f.cures]
+    chosen.sort(key=lambda one: one[0] not in _PRIVATE)  # what is written after a redaction can't hold what was redacted
     gone = {change.row for _, changes in chosen for change in changes if change.action == "drop"}
     taken, values, later = {}, {}, set()
     for kind, changes in chosen:
@@ -140,12 +150,17 @@ def _mended(dataset: Dataset, findings: Iterable[DataFinding], cures: Mapping[st
     while True:
         taken, later = _first_of_all(findings, cures)
         for kind, changes in taken.items(): dataset = apply(dataset, changes, kind)
+        if any(change.action == "edit" for kind, changes in taken.items() if kind not in _PRIVATE for change in changes): later |= {*_PRIVATE} & {*cures}  # "ann&#64;example.org" is an address once it is mended
         if not later or not taken: return dataset
         findings = inspect(dataset, later, **options)
 
 def _check_classes(before: Dataset, after: Dataset, cures: Mapping[str, str | None]) -> None:
-    "Refuses cures after which a class is gone."
+    "Refuses cures after which a class is gone, other than dropping rare ones."
     lost = sorted({*before.label_names} - {*after.label_names})
+    if lost:
+        rows = rows_of(before)
+        label, dropped = dict(zip(rows.ids, rows.labels)), [entry.change.row for entry in after.ledger.entries if entry.why == "rare_class"]
+        lost = [name for name in lost if name not in {label.get(row) for row in dropped}]
     if lost: raise DataError(*(Problem("the cures would take the whole class away", f"Take a milder one for {', '.join(sorted(cures))}, or look at what was found first.", file=before.source, field="label", value=name) for name in lost[:20]), more=max(0, len(lost) - 20))
 
 def _ledger(dataset: Dataset) -> Ledger: return Ledger((), dataset.source, dataset.fingerprint, dataset.split_fingerprint) if dataset.ledger is None else dataset.ledger

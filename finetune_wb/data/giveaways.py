@@ -33,7 +33,7 @@ def _guesses(values: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.nda
     return distinct, guess[order][first]
 
 def _gain(values: np.ndarray, labels: np.ndarray) -> float:
-    "How much of the way from the most frequent class to no error one feature's `values` (rows,) go, on rows they were not fitted on; at most 1."
+    "Share of the errors of always guessing the commonest class that one feature's `values` (rows,) avoid, on rows they were not fitted on; at most 1."
     fold, right, base = np.random.default_rng(0).permutation(len(labels)) % _FOLDS, 0, 0
     for number in range(_FOLDS):
         fitted, measured = fold != number, fold == number
@@ -52,7 +52,7 @@ def _bits(values: np.ndarray, labels: np.ndarray) -> float:
 
 # %% ../../nbs/17_data.giveaways.ipynb #6e5322c6
 _LEAST, _BEST = 20, 20  # rows that a feature must be in; words that are measured out of fold
-_NEARLY, _HALF = 0.9, 0.5  # of the way from the most frequent class to no error: an error from here; a warning from here
+_NEARLY, _HALF = 0.9, 0.5  # of the errors of always guessing the commonest class that are avoided: an error from here; a warning from here
 _AROUND = ".,;:!?…\"'“”‘’()"
 
 def _tokens(text: str) -> list[str]:
@@ -123,6 +123,8 @@ def _removed(rows: Rows, places: Sequence[int], words: set[str]) -> dict[str, tu
     changes = tuple(Change(rows.ids[i], "edit", "text", text) for i, text in made if text and text != rows.texts[i])
     return {"edit": changes} if changes and "text" in rows.frame else {}
 
+def _told(gain: float, bits: float) -> str: return f"alone avoids {gain:.0%} of the errors of always guessing the commonest class (mutual information {bits:.2f} bits)"
+
 def _severity(gain: float) -> str: return "error" if gain >= _NEARLY else "warning"
 
 # %% ../../nbs/17_data.giveaways.ipynb #166079f6
@@ -136,7 +138,7 @@ def _word_findings(rows: Rows, used: np.ndarray, labels: np.ndarray, names: Sequ
     made = []
     if telling:
         bits = [_bits(np.asarray(presence[:, [at]].todense(), np.int64).ravel(), labels) for _, _, at in telling]
-        found = [f"{shown(_hidden(word))} goes {gain:.0%} of the way from the most frequent class to no error ({told:.2f} bits)" for (word, gain, _), told in zip(telling, bits)]
+        found = [f"{shown(_hidden(word))} {_told(gain, told)}" for (word, gain, _), told in zip(telling, bits)]
         made.append(_words_finding(rows, {word for word, _, _ in telling}, _severity(telling[0][1]), f"a single word tells the label: {found[0]}", found))
     if tags and (share >= _HALF or not telling):
         found = [f"{shown(_hidden(str(words[word])))} tells {shown(names[label])}" for label, word in tags.items()]
@@ -176,9 +178,9 @@ def _form_findings(rows: Rows, used: np.ndarray, labels: np.ndarray, known: floa
     "Features of form that tell the label alone, if they tell more than what is `known` to."
     forms = {name: _coded(values) for name, values in _forms([rows.texts[i] for i in used.tolist()]).items()}
     gains = sorted(((_gain(coded, labels), name) for name, coded in forms.items()), reverse=True)
-    told = [f"{name} of a text goes {gain:.0%} of the way ({_bits(forms[name], labels):.2f} bits)" for gain, name in gains if gain >= _HALF]
+    told = [f"{name} {_told(gain, _bits(forms[name], labels))}" for gain, name in gains if gain >= _HALF]
     if not told or gains[0][0] <= known: return []
-    what = f"form tells the label: alone, from the most frequent class to no error, {'; '.join(told)}"
+    what = f"the form of a text tells the label: {'; '.join(told)}"
     return [DataFinding("giveaway", _severity(gains[0][0]), what, evidence=tuple((rows.ids[used[0]], said) for said in told), fix="Find out what wrote it, and write all classes alike.")]
 
 def _column_findings(rows: Rows, used: np.ndarray, labels: np.ndarray) -> list[DataFinding]:
@@ -189,7 +191,7 @@ def _column_findings(rows: Rows, used: np.ndarray, labels: np.ndarray) -> list[D
         gain = _gain(coded, labels)
         if gain < _HALF: continue
         same = len(_pairs(coded, labels)[0]) == len(np.unique(coded)) == len(np.unique(labels))
-        told = f"tells the label: it goes {gain:.0%} of the way from the most frequent class to no error ({_bits(coded, labels):.2f} bits)"
+        told = f"tells the label: it {_told(gain, _bits(coded, labels))}"
         what, fix = f"the column {shown(name)} {'is the label under another name' if same else told}", "It is not learnt from as it stands; keep it out of the text."
         if not same: fix = "It is not learnt from; ask why it knows the label, and split with it as data.group if it says where rows come from."
         made.append(DataFinding("giveaway", "warning" if gain >= _NEARLY and not same else "note", what, fix=fix))
@@ -226,12 +228,15 @@ def _pair_findings(rows: Rows) -> list[DataFinding]:
     words, presence = _presence([_tokens(text) for side in answers for text in side])
     differs = presence[: len(rows)] - presence[len(rows) :]
     ahead, behind = np.asarray((differs > 0).sum(0)).ravel(), np.asarray((differs < 0).sum(0)).ravel()
-    told = [(f"the {'longer' if longer.sum() > 0 else 'shorter'} answer is the chosen one", abs(int(longer.sum())) / len(rows))]
+    told = [(f"the {'longer' if longer.sum() > 0 else 'shorter'} answer", abs(int(longer.sum())) / len(rows))]
     for word in np.argsort(-np.abs(ahead - behind), kind="stable")[:_BEST].tolist():
         side = "with" if ahead[word] > behind[word] else "without"
-        told.append((f"the answer {side} {shown(_hidden(str(words[word])))} is the chosen one", abs(int(ahead[word]) - int(behind[word])) / len(rows)))
+        told.append((f"the answer {side} {shown(_hidden(str(words[word])))}", abs(int(ahead[word]) - int(behind[word])) / len(rows)))
+    found = [f"{answer} ({gain:.0%} fewer errors than chance)" for answer, gain in told if gain >= _HALF]
+    if not found: return []
+    what = f"one feature tells which answer of a pair is the chosen one: {'; '.join(found[:3])}{f'; and {len(found) - 3} more' if len(found) > 3 else ''}"
     fix = "Add pairs that go the other way, or this is what will be learnt."
-    return [DataFinding("giveaway", _severity(gain), f"{what} so often that this alone goes {gain:.0%} of the way from chance to no error", fix=fix) for what, gain in told if gain >= _HALF]
+    return [DataFinding("giveaway", _severity(max(gain for _, gain in told)), what, evidence=tuple((rows.ids[0], said) for said in found[:SHOWN]), fix=fix)]
 
 def find_giveaways(
     rows: Rows,

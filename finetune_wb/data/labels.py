@@ -198,7 +198,7 @@ def find_label_errors(
     if not len(found := places.tolist()): return []
     better = [second.names[i] for i in second.likely[found, 0]]
     seen = tuple((rows.ids[i], f"labelled {shown(rows.labels[i], 40)} ({second.own[i]:.1%}), reads like {shown(name, 40)} ({second.chance[i, 0]:.0%})") for i, name in zip(found[:SHOWN], better))
-    what = f"{len(found):,} row{'s' * (len(found) != 1)} of {len(rows):,} probably carr{'y' if len(found) != 1 else 'ies'} the wrong label: a model that had not seen them, right on {second.accuracy:.0%} of all rows, all but rules it out"
+    what = f"{len(found):,} row{'s' * (len(found) != 1)} of {len(rows):,} probably {'have' if len(found) != 1 else 'has'} the wrong label: a model that had not seen them (right on {second.accuracy:.0%} of all rows) gives it almost no probability"
     ids = tuple(rows.ids[i] for i in found)
     taught = [(row, name) for row, name, i in zip(ids, better, found) if rows.split[i] != "test"]  # what a test row is, a person decides
     cures = {"relabel": tuple(Change(row, "relabel", "label", name) for row, name in taught), "drop": tuple(Change(row, "drop") for row, _ in taught)} if taught else {}
@@ -251,7 +251,7 @@ def find_imbalance(
     total, (most, many), (least, few) = sum(count for _, count in counts), counts[0], counts[-1]
     if len(counts) == 1: return [DataFinding("imbalance", "error", f"all {total:,} train rows have the class {shown(most, 40)}, so there is nothing to tell apart", fix="Check which column holds the label, and add rows of another class.")]
     if many < _UNEVEN * few: return []
-    what = f"classes are uneven: {shown(most, 40)} has {many:,} train rows, {many / few:,.0f} times as many as {shown(least, 40)} ({few:,}); always guessing the first would be right on {many / total:.0%}"
+    what = f"classes are imbalanced: {shown(most, 40)} has {many:,} train rows, {many / few:,.0f} times as many as {shown(least, 40)} ({few:,}); always guessing the first would be right on {many / total:.0%}"
     return [DataFinding("imbalance", "warning" if many >= _VERY_UNEVEN * few or many > 0.9 * total else "note", what, fix="Read macro F1 beside accuracy, and collect rows of the rare classes or weigh them.")]
 
 # %% ../../nbs/17_data.labels.ipynb #a0c03e6a

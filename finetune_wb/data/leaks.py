@@ -147,7 +147,7 @@ def find_group_leaks(
         shared = int(np.isin(owners[rows.split == "test"], np.unique(owners[places])).sum())
         what = f"{_crossing(rows, places, 'shares its', 'share their')} {shown(name)} with a later split, which concerns {counted(shared, 'test row')} of {int((rows.split == 'test').sum()):,}"
         most = len(places) <= 0.5 * (rows.split != "test").sum()
-        fix = f"If rows of one {shown(name)} resemble each other, split anew with data.group={name}; if not, this is nothing."
+        fix = f"If rows of one {shown(name)} resemble each other, split anew with data.group={name}; if they do not, ignore this."
         if group: fix = f"Split anew with data.group={name}{', or drop them from the earlier split' if most else ''}."
         made.append(_leak(rows, "group_leak", "error" if group else "warning", what, places, later, seen=f"shares its {name} with {{other}}", fix=fix, cure=most))
     return made

@@ -16,6 +16,7 @@ from pathlib import Path
 from .columns import check_labels, find_columns, to_rows
 from .extra import EXTRA, extra_names
 from .files import FORMATS, SPLITS, from_arrow, read_file, split_files
+from .patterns import covered
 from .shapes import check_fields, choose_task, find_shape, normalise
 from .split import Dataset, build_dataset, fold
 from .table import Table
@@ -295,6 +296,19 @@ def _with_columns(table: Table, needed: Sequence[str]) -> Table:
             file=table.file, field=column))
     return table
 
+# %% ../../nbs/14_data.load.ipynb #6d699e64
+def _excerpt(value: object) -> object:
+    "A value without what is personal or secret; an address may be cut at its beginning."
+    text = value if isinstance(value, str) else repr(value)
+    if len(text) > 4_000: text = f"{text[:2_000]}…{text[-2_000:]}"
+    safe = covered([text.lstrip(".+'%-")])[0]
+    return value if text.endswith(safe) else safe
+
+def _covered(error: DataError) -> DataError:
+    "The same, in words that can be passed on."
+    made = [replace(problem, value=None if problem.value is None else _excerpt(problem.value), **dict(zip(("what", "fix"), covered([problem.what, problem.fix])))) for problem in error.problems]
+    return DataError(*made, more=error.more)
+
 # %% ../../nbs/14_data.load.ipynb #9a5cd829
 def load_data(
     recipe: Recipe | DataSpec,  # a recipe, or its data section
@@ -304,7 +318,9 @@ def load_data(
     spec, task = (recipe.data, recipe.task) if isinstance(recipe, Recipe) else (recipe, "auto")
     source = spec.source if source is None else source
     _check_folds(spec)
-    dataset = _builtin(source, spec, task) if isinstance(source, str) and source.startswith("builtin:") else _read(source, spec, task)
+    try: dataset = _builtin(source, spec, task) if isinstance(source, str) and source.startswith("builtin:") else _read(source, spec, task)
+    except DataError as error: raise _covered(error) from None
+    dataset = replace(dataset, notes=tuple(covered(dataset.notes)))
     if spec.fingerprint and not dataset.fingerprint.startswith(spec.fingerprint):
         raise DataError(Problem("the rows are not those that the recipe names", f"Bring them back, or look at the new ones and write data.fingerprint={dataset.fingerprint[:16]}.", file=dataset.source, field="data.fingerprint", value=spec.fingerprint))
     return fold(dataset, spec.fold, spec.folds, spec.seed) if spec.folds else dataset

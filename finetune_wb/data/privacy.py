@@ -157,8 +157,8 @@ def _cell(rows: Rows, i: int, column: str, begin: int, found: dict[int, list[Spa
     return _Cell(rows.ids[i], column, value, tuple(text for _, text in leaves), spans)
 
 # %% ../../nbs/17_data.privacy.ipynb #5c04657c
-_FIX = {"secret": "Revoke them where they were made, for whoever could read the data has them, then redact them or drop the rows. "
-                  "What has no prefix, no name and no address in front of it is not seen.",
+_FIX = {"secret": "Revoke them first: whoever could read the data has them. Then redact them or drop the rows. "
+                  "A key without a known prefix, a telling name or an address before it is not seen.",
         "personal_data": f"Redact them, give each value a stand-in of its own (pseudonymise), drop the rows, or allow them. {UNSEEN}."}
 
 def _changes(cells: list[_Cell], regions: Collection[str], taken: Mapping[str, int]) -> dict[str, dict[tuple[str, str], Change]]:

@@ -17,8 +17,7 @@ import numpy as np
 
 from .copies import copy_key
 from .findings import SHOWN, Change, DataFinding, Rows
-from .patterns import find_spans
-from .spans import placeholder, replaced
+from .patterns import covered
 from .turns import joined
 from ..errors import shown
 
@@ -194,8 +193,8 @@ def find_languages(
         for i, look in strays.items(): found[i] = f"{found[i]}, {view} {look}" if i in found else f"{view} {look}"
         if several: notes.append(DataFinding("language", "note", f"{view.removeprefix('the ')}s are in several languages ({several} of those that could be told)", fix="Nothing is wrong with that; look at each language's scores apart."))
     if not found: return notes
-    looks = Counter(re.sub(r"the \w+ ", "", look) for said in found.values() for look in said.split(", "))
-    what = f"{_rows(len(found), 'is', 'are')} in another language or script than the others: " + ", ".join(f"{count:,} {look.removeprefix('reads like ').removeprefix('is ')}" for look, count in looks.most_common(5))
+    looks = Counter(look for said in found.values() for look in {re.sub(r"the \w+ ", "", part) for part in said.split(", ")})
+    what = f"{_rows(len(found), 'is', 'are')} in another language or script than the others: " + ", ".join(f"{look.removeprefix('reads like ').removeprefix('is ')} ({count:,})" for look, count in looks.most_common(5))
     seen = tuple((rows.ids[i], look) for i, look in sorted(found.items())[:SHOWN])
     return [DataFinding("language", "warning", what, _ids(rows, sorted(found)), evidence=seen, fix="Drop or translate them, unless the model should speak these languages: then it needs more than a few rows of each.", cures={"drop": _drop(rows, sorted(found))}), *notes]
 
@@ -254,7 +253,7 @@ def find_encoding(
     if not everything: return []
     places = sorted(everything, key=lambda i: (min(map(_SORTS.index, everything[i])), i))
     sorts = Counter(sort for found in everything.values() for sort in found)
-    what = f"{_rows(len(places), 'holds', 'hold')} debris: " + ", ".join(f"{sort} in {sorts[sort]:,}" for sort in _SORTS if sorts[sort])
+    what = f"{_rows(len(places), 'holds', 'hold')} encoding debris: " + ", ".join(f"{sort} ({sorts[sort]:,})" for sort in _SORTS if sorts[sort])
     seen = tuple((rows.ids[i], "; ".join(f"{sort}: {look}" for sort, look in everything[i].items())[:200]) for i in places[:SHOWN])
     bad = sorts[_SORTS[0]] + sorts[_SORTS[1]]
     fix = "Let the edit mend them, or export the data again as UTF-8 text." + (" Characters that were replaced by U+FFFD are lost: no edit brings them back." if sorts[_SORTS[1]] else "")
@@ -339,8 +338,7 @@ def _pattern(texts: Sequence[str]) -> re.Pattern | None:
 
 def _unnamed(text: str, width: int = 120) -> str:
     "`text` in quotes, on one line, without personal data and secrets."
-    spans = find_spans([text[:2000]]).get(0, [])
-    return shown(replaced(text[:2000], spans, lambda thing, _: placeholder(thing)), width)
+    return shown(covered([text[:2000]])[0], width)
 
 def _shared(rows: Rows, texts: Sequence[str]) -> list[DataFinding]:
     pattern = _pattern(texts)

@@ -19,6 +19,7 @@ from .alike import near_groups
 from .copies import copy_groups, copy_key
 from .deal import cut_by_time, deal, deal_folds, digest, lots, quotas, strata, thinned, tied
 from .extra import EXTRA, extra_names, without_extra
+from .patterns import covered
 from .times import read_times
 from .turns import joined
 from ..errors import DataError, Problem, Problems, nearest, plain, shown
@@ -59,9 +60,9 @@ class Dataset:
         return replace(self, **{split: without_extra(getattr(self, split)) for split in SPLITS}, group=None, time=None)
 
     def _facts(self) -> list[tuple[str, str]]:
-        names = [plain(name) for name in self.label_names]
-        listed = ", ".join(names[:12]) + (f", … {len(names) - 12} more" if len(names) > 12 else "")
-        learnt = (f"{len(names)} classes", listed) if names else ("task", self.task)
+        names = [plain(name) for name in covered(self.label_names[:12])]
+        listed = ", ".join(names) + (f", … {len(self.label_names) - 12} more" if len(self.label_names) > 12 else "")
+        learnt = (f"{len(self.label_names)} classes", listed) if names else ("task", self.task)
         return [("source", self.source), *((split, f"{len(getattr(self, split)):,} rows") for split in SPLITS), learnt,
                 ("fingerprint", self.fingerprint[:16]), ("split", self.split_fingerprint[:16]), *(("note", note) for note in self.notes)]
 
@@ -257,7 +258,7 @@ def _about_given(rows: "DataFrame", given: set[str], spec: DataSpec) -> list[str
 def _about_classes(rows: "DataFrame") -> list[str]:
     notes, counts = [], rows.label.value_counts().sort_index(kind="stable").sort_values(ascending=False, kind="stable")
     if counts.iloc[0] >= 10 * counts.iloc[-1]:
-        notes.append(f"Classes are uneven: {shown(counts.index[0])} has {counts.iloc[0]} rows ({counts.iloc[0] / len(rows):.1%}), {counts.iloc[0] / counts.iloc[-1]:.0f} times as many as {shown(counts.index[-1])} ({counts.iloc[-1]}). Always guessing the first would score that share; read macro F1 too.")
+        notes.append(f"Classes are imbalanced: {shown(counts.index[0])} has {counts.iloc[0]} rows ({counts.iloc[0] / len(rows):.1%}), {counts.iloc[0] / counts.iloc[-1]:.0f} times as many as {shown(counts.index[-1])} ({counts.iloc[-1]}). Always guessing the first would score that share; read macro F1 too.")
     for split in ("valid", "test"):
         there = Counter(rows.label[rows.split == split].tolist())
         lacking = [label for label in counts.index if label not in there]

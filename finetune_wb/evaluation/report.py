@@ -16,6 +16,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from ..data.patterns import covered
 from ..errors import Problem, RunError, plain
 from .pictures import confusion_figure, learning_curves, reliability_figure, verdict_figure
 from .verdict import Verdict, _duration, _gap, _metric_title, _p, _percent, _value, title_of
@@ -83,8 +84,12 @@ def _per_class(metrics: Mapping) -> list[dict]:
     ordered = sorted(metrics["per_class"], key=lambda c: (not c["support"], c["f1"], c["label"]))
     return [{"label": _line(c["label"], 120), "support": c["support"], "bar": round(90 * c["f1"], 1), **{k: f"{100 * c[k]:.1f}" for k in ("precision", "recall", "f1")}} for c in ordered]
 
+def _seen(text: object) -> str:
+    "`text` without what is personal or secret: a page is passed on."
+    return covered([str(text)[:4_000]])[0]
+
 def _mistakes(content: ReportContent) -> list[dict]:
-    return [{"confidence": _percent(m["confidence"]), "label": _line(m["label"], 80), "predicted": _line(m["predicted"], 80), "text": _line(m["text"]), "origin": _line(m["origin"], 160)} for m in content.mistakes]
+    return [{"confidence": _percent(m["confidence"]), "label": _line(_seen(m["label"]), 80), "predicted": _line(_seen(m["predicted"]), 80), "text": _line(_seen(m["text"])), "origin": _line(m["origin"], 160)} for m in content.mistakes]
 
 def _classifies(content: ReportContent) -> bool: return content.metrics.get("task", "classification") == "classification"
 
@@ -120,8 +125,8 @@ def _block(text: object, width: int = 3000) -> str:
     return _lines(text if len(text) <= width else text[:width] + " …")
 
 def _samples(content: ReportContent) -> list[dict]:
-    def of(answer: Mapping) -> dict: return {"name": _line(answer["name"], 60), "text": _block(answer["text"]), "note": _line(answer["note"], 120)}
-    return [{"kind": _line(s["kind"], 20), "origin": _line(s["origin"], 160), "prompt": _block(s["prompt"]), "reference": _block(s["reference"]), "answers": [of(a) for a in s["answers"]]} for s in content.samples]
+    def of(answer: Mapping) -> dict: return {"name": _line(answer["name"], 60), "text": _block(_seen(answer["text"])), "note": _line(answer["note"], 120)}
+    return [{"kind": _line(s["kind"], 20), "origin": _line(s["origin"], 160), "prompt": _block(_seen(s["prompt"])), "reference": _block(_seen(s["reference"])), "answers": [of(a) for a in s["answers"]]} for s in content.samples]
 
 def _beside(outcome: Verdict) -> list[dict]:
     "The verdict's other measures, a line each."

@@ -21,6 +21,7 @@ from safetensors import SafetensorError
 from transformers import DataCollatorWithPadding, PrinterCallback, Trainer, TrainerCallback, TrainerState, TrainingArguments
 
 from ..control import Control
+from ..data.patterns import covered
 from ..errors import Problem, RunError, TrainingError
 from ..progress import Progress
 from ..recipe import TrainSpec
@@ -263,6 +264,10 @@ class BudgetTrainer(_Asked):
         if self.live.desk.stopping: self.finish()
 
 # %% ../../nbs/42_training.trainer.ipynb #374df84a
+def _seen(text: str) -> str:
+    "Either end of a text without what is personal or secret: events are read by whoever sees the run."
+    return covered([text if len(text) <= 4_000 else f"{text[:2_000]} … {text[-2_000:]}"])[0]
+
 class ClassifierTrainer(BudgetTrainer):
     "A `BudgetTrainer` that shows texts beside the labels it gives them."
 
@@ -273,7 +278,7 @@ class ClassifierTrainer(BudgetTrainer):
         if not chosen: return "no rows to show"
         inputs = self._prepare_inputs(self.data_collator([{"input_ids": rows.input_ids[i]} for i in chosen]))
         with torch.no_grad(): likely = self.model.eval()(**inputs).logits.float().softmax(1).cpu()
-        shown = [{"text": texts[i][:200], "label": names[int(rows.label_ids[i])], "predicted": names[int(p.argmax())], "confidence": round(float(p.max()), 4)} for i, p in zip(chosen, likely)]
+        shown = [{"text": _seen(texts[i])[:200], "label": names[int(rows.label_ids[i])], "predicted": names[int(p.argmax())], "confidence": round(float(p.max()), 4)} for i, p in zip(chosen, likely)]
         self.live.run.log.write("sample", step=self.step, rows=shown)
         return f"{len(shown)} rows at step {self.step}"
 
@@ -301,7 +306,7 @@ class WritingTrainer(BudgetTrainer):
         prompts = [prompt_of(self.writer, rows[i]) for i in chosen]
         with torch.compiler.set_stance("force_eager"):  # what is compiled is compiled for training, and would be anew for a cache that grows
             written = generate(self.model, self.writer, prompts, SHOWN_TOKENS, bf16=self.args.bf16, tick=self.live.beat)
-        self.live.run.log.write("sample", step=self.step, rows=[{"prompt": p[-400:], "expected": answer_of(rows[i])[:400], "written": w.text[:400], "ended": w.stopped} for p, i, w in zip(prompts, chosen, written)])
+        self.live.run.log.write("sample", step=self.step, rows=[{"prompt": _seen(p)[-400:], "expected": _seen(answer_of(rows[i]))[:400], "written": _seen(w.text)[:400], "ended": w.stopped} for p, i, w in zip(prompts, chosen, written)])
         return f"{len(chosen)} rows at step {self.step}"
 
 # %% ../../nbs/42_training.trainer.ipynb #2ce5d835
