@@ -1,15 +1,20 @@
-"""The four ways of "as code" on a tiny job: the recipe, the cell, the papermill command and the command line give the same numbers."""
+"""The four ways of "as code" on a tiny job: the recipe, the cell, the papermill command and the command line give the numbers that the workbench's own buttons do."""
 
 import json
 import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from finetune_wb.follow import wait
 from finetune_wb.panels.ascode import STATIONS, as_code
+from finetune_wb.panels.errand import evaluation_of
+from finetune_wb.panels.evaluate import EvaluatePanel
+from finetune_wb.panels.train import TrainPanel
 from finetune_wb.recipe import load_recipe, to_yaml
 from finetune_wb.run import runs
 
@@ -36,26 +41,37 @@ def numbers(runs_dir: Path) -> list:
     return [verdict["score"] if "score" in verdict else verdict["accuracy"], [(c["baseline"], c.get("score", c.get("accuracy")), c["low"], c["high"]) for c in verdict["comparisons"]], run.metrics["ece"], losses]
 
 
-def test_all_four_give_the_same_numbers(job):
+def by_hand(recipe, place: Path) -> None:
+    """What the buttons of the workbench do."""
+    panel = TrainPanel(recipe, runs_dir=place, live=False)
+    panel.launch().wait()
+    assert not panel.error and wait(panel.run, quiet=True).state == "finished"
+    judge = EvaluatePanel(runs_dir=place, live=False).evaluate()
+    end = time.monotonic() + 300
+    while evaluation_of(judge.run)["state"] == "running" and time.monotonic() < end: time.sleep(0.2)
+    assert evaluation_of(judge.run)["state"] == "done", evaluation_of(judge.run)
+    for each in (panel, judge): each.close()
+
+
+def test_buttons_and_all_four_give_the_same_numbers(job, monkeypatch):
     folder, recipe = job
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     env = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "FTWB_PROGRESS": "off", "IPYTHONDIR": str(folder / "ipython")}
-    found = {}
+    by_hand(recipe, folder / "runs by hand")
+    found = {"hand": numbers(folder / "runs by hand")}
     for way in ("cell", "papermill", "cli", "recipe"):
         place = folder / f"runs of {way}"
-        cwd, before = Path.cwd(), None
-        try:
-            os.chdir(folder)  # the notebook's path is said from where it is run
-            told = as_code(recipe, "evaluate", "my recipe.yaml", "classification", place)
-        finally: os.chdir(cwd)
+        told = as_code(recipe, "evaluate", "my recipe.yaml", "classification", place)  # the notebook's path is said from where it is run
         if way == "recipe":
             (folder / "again.yaml").write_text(told["recipe"], encoding="utf-8")
-            code = f"from finetune_wb import *; from finetune_wb import evaluate, load_recipe, train; evaluate(train(load_recipe('again.yaml'), runs_dir={str(place)!r}))"
+            code = f"from finetune_wb import evaluate, load_recipe, train; evaluate(train(load_recipe('again.yaml'), runs_dir={str(place)!r}))"
         command = [sys.executable, "-c", told["cell"] if way == "cell" else code] if way in ("cell", "recipe") else ["sh", "-c", told[way]]
         done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=300)
-        assert done.returncode == 0, (way, done.stdout[-2000:], done.stderr[-2000:], before)
+        assert done.returncode == 0, (way, done.stdout[-2000:], done.stderr[-2000:])
         found[way] = numbers(place)
     assert len(found["cell"][3]) >= 1 and {c[0] for c in found["cell"][1]} == {"majority", "zero_shot", "few_shot", "probe"}
-    assert found["cell"] == found["papermill"] == found["cli"] == found["recipe"]
+    assert found["hand"] == found["cell"] == found["papermill"] == found["cli"] == found["recipe"]
 
 
 def test_every_station_has_a_call_and_a_command_that_exist(job):
