@@ -37,7 +37,7 @@ WRONG = {
     },
     "05_fitting.ipynb": {
         "def stop_early(losses, patience): return losses.index(min(losses)), len(losses) - 1": "two evaluations in a row",
-        "def stop_early(losses, patience):\n    kept = losses.index(min(losses))\n    return kept, min(kept + patience, len(losses) - 1)": "what comes after the end is not seen|starts the count anew",
+        "def stop_early(losses, patience):\n    kept = losses.index(min(losses))\n    return kept, min(kept + patience, len(losses) - 1)": "starts the count anew, and the rest is not seen",
         """def stop_early(losses, patience):
     kept, waited = 0, 0
     for i, loss in enumerate(losses):
