@@ -132,7 +132,7 @@ def download(
                 bar.update(job.done, plain(job.note or f"{job.file} · {size(job.done)}"))
     finally: job.cancel()  # Ctrl-C: what is there stays
     job.check()
-    typer.echo(f"{plain(id)}{f' @ {job.commit[:12]}' if job.commit else ''} is here" + (f": {size(job.total)}" if job.total else ""))
+    typer.echo(f"{plain(id)}{f' @ {job.commit[:12]}' if job.commit else ''} is on this machine" + (f": {size(job.total)}" if job.total else ""))
 
 # %% ../nbs/81_cli.ipynb #ad61c6f8
 @app.command()
@@ -165,8 +165,11 @@ def inspect(
     kind: Annotated[list[str] | None, typer.Option(help="What to look for, such as leak or label_error; may be repeated. The default is everything.")] = None,
     embed: Annotated[bool, typer.Option("--embed", help="Read the texts with the embedded encoder as well: finds paraphrases, and takes minutes for ten thousand rows.")] = False,
     ledger: Annotated[Path | None, typer.Option(help="A file for the changes that the recipe's policy makes.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Findings and what the policy does as JSON.")] = False,
 ):
-    "Look through the rows for copies, leaks, wrong labels, personal data, secrets and broken shape; exit code 1 where something is an error or the policy says fail. Nothing is trained."
+    "Look through the rows for copies, leaks, wrong labels, personal data, secrets and broken shape; exit code 1 where something is an error that the policy says nothing of, or the policy says fail. Nothing is trained."
+    import json
+
     from finetune_wb.data.gate import KINDS, curate
     from finetune_wb.data.gate import inspect as look_through
     from finetune_wb.recipe import load_recipe
@@ -174,21 +177,25 @@ def inspect(
     dataset = curate(chosen.model_copy(update={"data": chosen.data.model_copy(update={"policy": {}})}))
     vectors = _embedded(dataset) if embed else None
     found = look_through(dataset, kind or KINDS, vectors, **_limits(chosen, dataset.task))
-    typer.echo(_lines(found))
-    if chosen.data.policy or ledger: _cured(chosen, dataset, vectors, ledger)
-    if found.count("error"): raise typer.Exit(1)
+    if not as_json: typer.echo(_lines(found))
+    done = []
+    try: done = _cured(chosen, dataset, vectors, ledger) if chosen.data.policy or ledger else []
+    finally:  # where the policy says fail, too
+        if as_json: typer.echo(json.dumps(found.as_dict() | {"policy": done}))
+    for note in [] if as_json else done: typer.echo(f"policy: {plain(note)}")
+    if any(finding.severity == "error" and finding.kind not in chosen.data.policy for finding in found): raise typer.Exit(1)
 
 def _embedded(dataset):
     from finetune_wb.data.findings import rows_of
     from finetune_wb.training.vectors import text_vectors
     return text_vectors(rows_of(dataset).texts)[0]
 
-def _cured(recipe, dataset, vectors, ledger: Path | None) -> None:
-    "Says what the policy would do, and writes its ledger."
+def _cured(recipe, dataset, vectors, ledger: Path | None) -> list[str]:
+    "What the policy would do, in sentences; writes its ledger."
     from finetune_wb.data.gate import curate
     mended = curate(recipe, dataset, **({} if vectors is None else {"vectors": vectors}))
-    for note in mended.notes[len(dataset.notes) :]: typer.echo(f"policy: {plain(note)}")
     if ledger is not None and mended.ledger is not None: mended.ledger.save(ledger)
+    return list(mended.notes[len(dataset.notes) :])
 
 # %% ../nbs/81_cli.ipynb #6a8ed7db
 @app.command()

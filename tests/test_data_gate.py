@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from finetune_wb.cli import app
 from finetune_wb.data.findings import Change, DataFinding, rows_of
-from finetune_wb.data.gate import KINDS, clean, curate, inspect, rows_of_run
+from finetune_wb.data.gate import KINDS, PolicyError, clean, curate, inspect, rows_of_run
 from finetune_wb.data.ledger import apply, load_ledger, replay
 from finetune_wb.data.load import load_data
 from finetune_wb.errors import DataError, WorkbenchError
@@ -143,7 +143,7 @@ def test_rows_that_changed_since_the_ledger_are_named(recipe, planted, tmp_path)
 def test_a_run_keeps_its_ledger_and_is_evaluated_on_the_same_rows(recipe, tmp_path):
     run = train(override(recipe, "data.policy.leak=drop", "data.policy.personal_data=redact", "data.policy.secret=redact"), runs_dir=tmp_path)
     assert MAIL not in (run.folder / "ledger.json").read_text() and run.record["data"]["rows"]["train"] == 99
-    assert any("Policy leak=drop: 1 rows changed" in note for note in run.record["data"]["notes"])
+    assert any("Policy leak=drop: 1 row changed" in note for note in run.record["data"]["notes"])
     assert rows_of_run(run).fingerprint == run.record["data"]["fingerprint"]
     evaluate(run)
     assert len((run.folder / "evaluation" / "predictions.jsonl").read_text().splitlines()) == 30
@@ -166,6 +166,20 @@ def test_the_command_line(recipe, tmp_path):
     told = CliRunner().invoke(app, ["inspect", str(file), "data.policy.copies=drop", "--kind", "copies", "--ledger", str(tmp_path / "ledger.json")])
     assert told.exit_code == 0 and "policy: Policy copies=drop: 2 rows changed" in told.output and len(load_ledger(tmp_path / "ledger.json")) == 2
     assert isinstance(CliRunner().invoke(app, ["inspect", str(file), "--kind", "copy"]).exception, DataError)
+
+
+def test_the_command_line_for_programs(recipe, tmp_path):
+    file = tmp_path / "recipe.yaml"
+    file.write_text(to_yaml(recipe))
+    kinds = ["--kind", "leak", "--kind", "personal_data", "--json"]
+    told = CliRunner().invoke(app, ["inspect", str(file), *kinds])
+    page = json.loads(told.output)
+    leak = next(finding for finding in page["findings"] if finding["kind"] == "leak")
+    assert told.exit_code == 1 and page["errors"] == 1 and page["rows"] == 150 and leak["rows"] == ["train.csv:5"] and leak["cures"] == {"drop": 1} and MAIL not in told.output
+    told = CliRunner().invoke(app, ["inspect", str(file), "data.policy.leak=drop", *kinds])
+    assert told.exit_code == 0 and json.loads(told.output)["policy"] == ["Policy leak=drop: 1 row changed."]  # what the policy cures is no error any more
+    told = CliRunner().invoke(app, ["inspect", str(file), "data.policy.leak=fail", *kinds])
+    assert json.loads(told.output)["errors"] == 1 and isinstance(told.exception, PolicyError) and told.exception.exit_code == 1
 
 
 def test_a_papermill_run_fails_by_policy(recipe, tmp_path, monkeypatch):

@@ -201,7 +201,7 @@ def _columns_beside(rows: Rows) -> Iterator[tuple[str, str, list[str]]]:
     "(name in front, what it is called, its text in every row) of columns that no cure reaches."
     if rows.labels is not None: yield "label", "the class names", list(rows.labels)
     if "tools" in rows.frame: yield "tools", "the declared tools", ["\n".join(f"{key}: {text}" if key else text for key, text in _leaves(held, free=True)) for held in rows.frame["tools"].tolist()]
-    for name, held in rows.extra.items(): yield plain(str(name)), f"the column {shown(str(name))}", ["" if value is None else str(value) for value in held.tolist()]
+    for name, held in rows.extra.items(): yield plain(str(name)), f"the column {shown(str(name))}", ["" if value is None or isinstance(value, float) else str(value) for value in held.tolist()]
 
 def find_personal_data_beside(
     rows: Rows,
