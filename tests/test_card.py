@@ -375,7 +375,7 @@ def test_no_weights_are_fetched_to_answer(hub):
 def test_a_server_that_knows_no_ranges_is_left_after_the_header(hub, architecture, monkeypatch):  # noqa: F811
     """It begins to send all 80 MB; what is taken of them is the beginning."""
     import hub as server
-    sent, whole, write = [], server._Handler._body, server._Handler._write
+    sent, whole = [], server._Handler._body
 
     def without_ranges(self, body, etag, **headers):
         del self.headers["Range"]
@@ -525,6 +525,6 @@ def test_a_card_in_a_terminal(ftwb, architecture, tmp_path):  # noqa: F811
 def test_a_download_in_a_terminal(ftwb, hub, architecture):  # noqa: F811
     repo = put(hub, architecture("bert"))
     code, out, _ = ftwb("download", "acme/tiny", "--revision", repo.sha)
-    assert code == 0 and f"acme/tiny @ {repo.sha[:12]} is here" in out
+    assert code == 0 and f"acme/tiny @ {repo.sha[:12]} is on this machine" in out
     code, _, error = ftwb("download", "acme/nothing")
     assert code == 2 and "no such model" in error

