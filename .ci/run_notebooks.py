@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -70,13 +71,20 @@ def execute(page: str) -> tuple[str, float, float, str]:
         return page, seconds, used, problem or ("" if done.returncode == 0 else f"papermill ended with {done.returncode}: {done.stderr.strip()[-600:]}")
 
 
+def settle(shares: Iterator[list[int]]) -> None:
+    "Keeps a worker and what it starts to its share of the cores: `train` takes every core it may use, and two pages that both do are slower than one after the other."
+    if (cores := next(shares)) and hasattr(os, "sched_setaffinity"): os.sched_setaffinity(0, cores)  # of this thread; a process it starts inherits it
+
+
 def main() -> int:
     "0 where every page is sound."
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("words", nargs="*", help="parts of the names of pages; none takes all")
     parser.add_argument("--workers", type=int, default=1, help="pages at a time")
     asked, failed, began = parser.parse_args(), [], time.monotonic()
-    with ThreadPoolExecutor(asked.workers) as pool:
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    shares = iter([cores[worker :: asked.workers] for worker in range(asked.workers)])
+    with ThreadPoolExecutor(asked.workers, initializer=settle, initargs=(shares,)) as pool:
         for page, seconds, used, problem in pool.map(execute, pages(asked.words)):
             note = f"FAILED: {re.sub(chr(27) + r'.[0-9;]*m', '', problem)}" if problem else f"ok, and longer than the {LONG} s of a walkthrough" if seconds > LONG and page.startswith("walkthroughs/") else "ok"
             print(f"{seconds:6.1f} s ({used:5.1f} s of processor)  {page}  {note}", flush=True)

@@ -48,7 +48,7 @@ NOT_FOUND = {
     "two labels": (dict(text=TEXTS, intent=CLASSES, topic=CLASSES[::-1] + []), {}, ['"intent" (such as "sport"', '"topic"', "data.label=intent"]),
     "two labels by content": (dict(text=TEXTS, x=CLASSES, y2=CLASSES), {}, ["several columns could be the label", '"x"', '"y2"']),
     "both": (dict(title=TEXTS, content=TEXTS, intent=CLASSES, topic=CLASSES), {}, ["could be the text", "could be the label"]),
-    "no label": (dict(text=TEXTS, number=list(range(40))), {}, ["no column looks like the label", '"number"', "data.label="]),
+    "no label": (dict(text=TEXTS, number=list(range(40))), {}, ["no column looks like the label", '"number"', "data.label=…"]),
     "not there": (dict(text=TEXTS, category=CLASSES), {"label": "categry"}, ['field "data.label"', '"categry"', 'Did you mean "category"?', '"text", "category"']),
     "both not there": (dict(text=TEXTS, category=CLASSES), {"label": "x", "text": "zz"}, ["data.label", "data.text", "Known: text, category"]),
     "case matters when named": (dict(Text=TEXTS, label=CLASSES), {"text": "text"}, ['Did you mean "Text"?']),

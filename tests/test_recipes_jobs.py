@@ -11,6 +11,7 @@ import pytest
 from pages import NBS, run_page
 
 from finetune_wb.data import docstrings, signatures
+from finetune_wb.errors import DataError
 from finetune_wb.run import Run
 
 pytestmark = pytest.mark.usefixtures("quick_garbage")
@@ -103,6 +104,43 @@ def test_the_three_doors_to_ones_own_file_are_one(name, tmp_path):
     assert run_page(page, until="recipe", recipe_file=str(written))["recipe"].train.seed == 3
     odd = "my #1: rows, {final}.csv"
     assert run_page(page, until="recipe", data=odd)["recipe"].data.source == odd
+
+
+WRONG = {  # a file that is not what the page needs → what the error has to name, the way out among it
+    "no label": ("tickets", "message\nwhere is my parcel\nI was charged twice\n", ["wrong.csv", '"message"', "data.label=…"]),
+    "three rows": ("tickets", "message,queue\nI was charged twice,billing\nNo parcel came,delivery\nLogin fails,account\n", ["wrong.csv", '"queue"', "data.label=…"]),
+    "empty": ("tickets", "", ["wrong.csv", "the file is empty"]),
+    "no rows": ("tickets", "message,queue\n", ["wrong.csv", "a header and no rows"]),
+    "tickets for a voice": ("voice", "message,queue\nI was charged twice,billing\nNo parcel came,delivery\n", ["wrong.csv", '"message", "queue"', "data.prompt=…", "data.completion=…"]),
+    "other names": ("voice", "q,reply\nIs it red?,Darling! It is.\nIs it blue?,Darling! It is not.\n", ['"q", "reply"', "data.completion=…"]),
+    "no output": ("extract", "instruction,input\nWho?,Ada sells to Bo.\nWhen?,In May.\n", ["data.completion=…"]),
+    "no rejected": ("prefer", "prompt,chosen\nWho?,Ada.\nWhen?,In May.\n", ["data.rejected=…"]),
+    "not a choice": ("prefer", "prompt,chosen,rejected\nWho?,Ada.,Ada.\nWhen?,In May.,In June.\n", ["line 2", "chosen and rejected are the same", "data.bad_rows=drop"]),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_a_wrong_file_is_refused_before_training_with_the_way_out(case, tmp_path):
+    name, text, told = WRONG[case]
+    (tmp_path / "wrong.csv").write_text(text)
+    with pytest.raises(DataError) as refused:
+        run_page(f"recipes/{name}.ipynb", data=str(tmp_path / "wrong.csv"), runs_dir=str(tmp_path / "runs"))
+    assert not [part for part in told if part not in str(refused.value)], str(refused.value)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_conversations_are_a_voice_too(tmp_path):
+    talks = [{"messages": [{"role": "user", "content": row["question"]}, {"role": "assistant", "content": row["answer"]}]} for row in rows_of_mine("voice").to_dict("records")]
+    (tmp_path / "talks.jsonl").write_text("\n".join(map(json.dumps, talks)))
+    with pytest.raises(DataError, match="task=chat"): run_page("recipes/voice.ipynb", until="dataset", data=str(tmp_path / "talks.jsonl"))
+    assert run_page("recipes/voice.ipynb", until="dataset", data=str(tmp_path / "talks.jsonl"), overrides=["task=chat"])["dataset"].task == "chat"
+
+
+@pytest.mark.parametrize("name", ["finetune", "chat"])
+def test_the_general_pages_take_a_file_by_one_parameter_too(name, tmp_path):
+    path = mine({"finetune": "tickets", "chat": "voice"}[name], tmp_path)
+    dataset = run_page(f"recipes/{name}.ipynb", until="dataset", data=path, overrides=["data.text=message", "data.label=queue"] if name == "finetune" else [])["dataset"]
+    assert (dataset.task, dataset.source) == ({"finetune": "classification", "chat": "instruction"}[name], path)
 
 
 def test_extraction_is_marked_by_the_parser(tmp_path, few_sources):

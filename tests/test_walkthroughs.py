@@ -4,6 +4,8 @@ That the pages run from top to bottom is proved by `make walkthroughs`, which CI
 """
 
 import json
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -50,6 +52,7 @@ def leaked(train_texts, test_texts):
 """,
     ],
     "03_tokens.ipynb": [
+        "import numpy as np\nlabels_of = lambda p, a, end, n: None if len(p + a) >= n else (np.array(p + a + [end]), np.where(np.arange(len(p + a) + 1) < len(p), -100, p + a + [end]))",
         """
 def labels_of(prompt, answer, end, max_length):
     if len(prompt) + len(answer) + 1 > max_length: return None
@@ -62,21 +65,23 @@ WRONG = {  # page → answers that have to fail, and a part of the reason
         "decide = lambda tuned, baseline: 'worth it' if tuned.mean() > baseline.mean() else 'not worth it'": "a higher number is not yet a difference",
         "decide = lambda tuned, baseline: 'worth it' if tuned.mean() - baseline.mean() > 0.05 else 'not worth it' if tuned.mean() - baseline.mean() < -0.05 else \"can't tell\"": "6 points better|60 rows",
         "decide = lambda tuned, baseline: \"can't tell\"": "0% of the models that are 6 points better",
-        "decide = lambda tuned, baseline: 'yes'": "unknown words",
+        "decide = lambda tuned, baseline: 'yes'": "is none of the three answers",
         "decide = lambda tuned, baseline: (lambda gap: 'worth it' if gap > 2.6 else 'not worth it' if gap < -1.96 else \"can't tell\")((tuned.mean() - baseline.mean()) / np.sqrt((tuned.var() + baseline.var()) / len(tuned)))": "both answered the same rows",
     },
     "02_data.ipynb": {
         "leaked = lambda train, test: {i for i, text in enumerate(test) if text in set(train)}": "0% of the retyped rows",
         "leaked = lambda train, test: {i for i, t in enumerate(test) if any(''.join(c for c in t.lower() if c.isalnum()) == ''.join(c for c in o.lower() if c.isalnum()) for o in train)}": "0% of the reworded rows",
-        "leaked = lambda train, test: range(len(test))": "nobody planted were accused",
+        "leaked = lambda train, test: range(len(test))": "nobody planted were named too",
         "leaked = lambda train, test: set()": "0% of the retyped rows",
+        "leaked = lambda train, test: [1000]": "there is no test text at .1000.",
     },
     "03_tokens.ipynb": {
         "labels_of = lambda prompt, answer, end, limit: (prompt + answer, [-100] * len(prompt) + answer)": "the end is not in the row",
+        "labels_of = lambda prompt, answer, end, limit: None": "fit into 128, and the row was left out",
         "labels_of = lambda prompt, answer, end, limit: (prompt + answer + [end], prompt + answer + [end])": "the prompt is trained",
         "labels_of = lambda prompt, answer, end, limit: (prompt + answer + [end], [-100] * len(prompt) + answer + [-100])": "its own place",
         "labels_of = lambda prompt, answer, end, limit: (prompt + answer + [end], ([-100] * len(prompt) + answer + [end])[1:] + [-100])": "the prompt is trained|its own place",
-        "labels_of = lambda prompt, answer, end, limit: (prompt + answer + [end], [-100] * len(prompt) + answer)": "one label is needed for each token",
+        "labels_of = lambda prompt, answer, end, limit: (prompt + answer + [end], [-100] * len(prompt) + answer)": "each token needs one label",
         "labels_of = lambda prompt, answer, end, limit: ((prompt + answer + [end])[:limit], ([-100] * len(prompt) + answer + [end])[:limit])": "the end would be cut",
         "labels_of = lambda prompt, answer, end, limit: (prompt + answer + [end], [-100] * len(prompt) + answer + [end]) if len(prompt + answer) + 1 < limit else None": "the row is whole",
     },
@@ -90,6 +95,17 @@ def test_every_numbered_page_has_an_exercise_and_is_committed_without_its_answer
     (blank,) = [source for source, is_answer in cells_of(page) if is_answer]
     name, equals, value = blank.partition("=")
     assert value.split("#")[0].strip() == "None" and f"check({name.strip()})" in cells_of(page)[-1][0]
+
+
+@pytest.mark.parametrize("path", sorted([*WALKTHROUGHS.glob("*.ipynb"), *(WALKTHROUGHS.parent / "recipes").glob("*.ipynb")]), ids=lambda path: path.name)
+def test_a_page_can_be_read_in_a_window(path):
+    "No code that has to be scrolled sideways, no list run together in one line, no result shown as a quoted string that breaks inside words."
+    for cell in nbformat.read(path, 4).cells:
+        lines = cell.source.splitlines()
+        if cell.cell_type == "markdown": assert not [line for line in lines if re.search(r"^1\. .*\b2\. ", line)], cell.source
+        else:
+            assert not [line for line in lines if len(line) > 130], cell.source
+            assert "exercise" in cell.metadata.get("tags", []) or not re.match(r"f?[\"']", (lines or [""])[-1]), lines[-1]
 
 
 @every_page
@@ -155,6 +171,16 @@ def test_the_runner_fails_where_one_page_does(runner, tmp_path, monkeypatch, cap
     assert "walkthroughs/bad.ipynb  FAILED: it broke" in said and "walkthroughs/good.ipynb  ok" in said and "1 failed: walkthroughs/bad.ipynb" in said
     monkeypatch.setattr(sys, "argv", ["run_notebooks.py", "good"])
     assert runner.main() == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system doesn't let a process choose its cores")
+def test_pages_side_by_side_have_cores_of_their_own(runner, tmp_path, monkeypatch, capsys):
+    cores = sorted(os.sched_getaffinity(0))
+    for name in ("one", "two"): page(tmp_path / "walkthroughs" / f"{name}.ipynb", f"import os, time; open({str(tmp_path / name)!r}, 'w').write(str(sorted(os.sched_getaffinity(0)))); time.sleep(1)")
+    monkeypatch.setattr(sys, "argv", ["run_notebooks.py", "--workers", "2"])
+    assert runner.main() == 0, capsys.readouterr().out
+    told = sorted(json.loads((tmp_path / name).read_text()) for name in ("one", "two"))
+    assert told == sorted([cores[::2], cores[1::2] or cores]) and sorted(os.sched_getaffinity(0)) == cores
 
 
 def test_every_page_is_found(runner):

@@ -97,7 +97,7 @@ def _one_of(table: Table, role: str, candidates: list[str], problems: Problems) 
     listed = candidates or table.columns
     examples = "; ".join(f"{shown(c)} (such as {', '.join(shown(v, 30) for v in dict.fromkeys(_sample(table, c)[:3]))})" for c in listed[:8])
     what = f"several columns could be the {role}: {examples}" if candidates else f"no column looks like the {role}: {examples}"
-    problems.add(what, f"Say which: data.{role}={plain(listed[0])}.", file=table.file, field=f"data.{role}")
+    problems.add(what, f"Say which: data.{role}={plain(listed[0]) if candidates else '…'}.", file=table.file, field=f"data.{role}")
 
 # %% ../../nbs/11_data.columns.ipynb #01302207
 _VISIBLE = re.compile(r"[^\s\x00-\x1f\x7f\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u2064\ufeff]")
