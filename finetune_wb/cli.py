@@ -104,6 +104,7 @@ def model(
     batch: Annotated[int, typer.Option(help="Rows in a batch, for the memory of each method.")] = 8,
     length: Annotated[int | None, typer.Option(help="Tokens in each row; the default is that of training (256 for an encoder, 1,024 for a language model).")] = None,
     trust_remote_code: Annotated[bool, typer.Option("--trust-remote-code", help="Download and run the Python code that comes with the model.")] = False,
+    allow_pickle: Annotated[bool, typer.Option("--allow-pickle", help="Judge a model with pickled weights as if they were allowed. A pickle can run code when it is loaded.")] = False,
     memory: Annotated[bool, typer.Option(help="Work out the memory of each method, which takes a few seconds each.")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="The card as JSON.")] = False,
 ):
@@ -111,7 +112,7 @@ def model(
     import json
 
     from finetune_wb.models.card import inspect_model
-    card = inspect_model(id, revision, batch=batch, length=length, trust_remote_code=trust_remote_code, memory=memory)
+    card = inspect_model(id, revision, batch=batch, length=length, trust_remote_code=trust_remote_code, allow_pickle=allow_pickle, memory=memory)
     typer.echo(json.dumps(card.as_dict()) if as_json else _lines(card))
     if not card.verdict.ok: raise typer.Exit(1)
 

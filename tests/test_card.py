@@ -248,6 +248,16 @@ def test_a_pickle_is_named_and_never_opened(architecture, monkeypatch):  # noqa:
     assert not card.verdict.ok and "pickle can run code" in card.verdict.reason and "safetensors" in card.verdict.way_out and card.formats == ("pickle",)
 
 
+def test_a_pickle_that_is_allowed_is_judged_and_not_fetched(hub, architecture):  # noqa: F811
+    for kind in ("bert", "llama"):
+        put(hub, architecture(kind, "pickled"))
+        hub.asked.clear()
+        refused, card = look("acme/tiny"), look("acme/tiny", allow_pickle=True)
+        assert not refused.verdict.ok and "allow_pickle" in refused.verdict.way_out
+        assert card.verdict.ok and card.tasks == ("classification",) and card.parameters == loaded(architecture(kind)).parameters and not of_weights(hub)
+        if kind in DECODERS: assert any("pickled weights, whose shapes can't be read" in p.what for p in card.warnings)
+
+
 def test_code_of_its_own_is_refused_and_not_run(copy, tmp_path):
     folder = change(copy("bert"), model_type="mine", auto_map={"AutoConfig": "mine.Config", "AutoModel": "mine.Model"})
     (folder / "mine.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")

@@ -345,10 +345,11 @@ def inspect_model(
     *,
     batch: int = 8,  # rows at once, for the memory of a step
     length: int | None = None,  # tokens of each row; None takes what training takes (256 for an encoder, 1,024 for a language model), or the model's own limit
-    trust_remote_code: bool = False,  # fetch and run Python code that the model brings
+    trust_remote_code: bool = False,  # download and run the Python code that comes with the model
+    allow_pickle: bool = False,  # whether pickled weights would do, as `model.allow_pickle` says in a recipe; they are not downloaded either
     memory: bool = True,  # walk through a step of each method: a second or two for each; False leaves `methods` empty
 ) -> ModelCard:
     "The card of a model, from its configuration, tokenizer and headers; no weights are downloaded or read. Raises `ModelError` where there is no such model."
     if batch < 1 or (length is not None and length < 2): raise ModelError(Problem("has to be at least 1 row and 2 tokens", field="batch, length", value=f"{batch}, {length}"))
-    spec = ModelSpec(id=id, revision=revision, trust_remote_code=trust_remote_code)
+    spec = ModelSpec(id=id, revision=revision, trust_remote_code=trust_remote_code, allow_pickle=allow_pickle)
     with glimpse(spec) as seen: return _card(seen, spec, batch, length, memory)
