@@ -40,8 +40,9 @@ def _table(columns: list[str], rows: list[list], title: str = "") -> None:
     from rich.console import Console
     from rich.table import Column, Table
     from rich.text import Text
-    table = Table(*(Column(name, no_wrap=i == 0) for i, name in enumerate(columns)), title=title or None, title_justify="left", box=SIMPLE)
-    for row in rows: table.add_row(*(Text(plain(str(cell))) for cell in row))
+    def told(text): return Text(plain(str(text)))  # what comes from data and files is never markup
+    table = Table(*(Column(told(name), no_wrap=i == 0) for i, name in enumerate(columns)), title=told(title) if title else None, title_justify="left", box=SIMPLE)
+    for row in rows: table.add_row(*map(told, row))
     Console(width=None if Console().is_terminal else 2_000).print(table)
 
 # %% ../nbs/81_cli.ipynb #8f45db77

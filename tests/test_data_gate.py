@@ -247,3 +247,17 @@ def test_a_page_says_once_what_to_do_and_what_it_can_not_see(recipe):
     parts["train"].loc[0, "text"] += f" {MAIL} or +44 20 7946 0958"
     assert str(inspect(load_data(recipe, parts))).count("Names and free-form addresses are not seen") == 1
     assert "Names" not in str(inspect(load_data(recipe, parts), ["copies"]))
+
+
+def test_hostile_names_are_text_in_a_terminal_and_on_a_page(tmp_path):
+    file = tmp_path / "rows\x1b[31m[b]<i>.csv"
+    frame = pd.concat(frames().values(), ignore_index=True)
+    hostile = {"animal": "<script>alert(1)</script>", "colour": "\u202e[/b]\x1b[2J", "number": "=cmd()"}
+    frame.assign(label=frame["label"].map(hostile)).to_csv(file, index=False)
+    (tmp_path / "r.yaml").write_text(to_yaml(load_recipe({"data": {"source": str(file)}})))
+    for command in ("data", "inspect"):
+        told = CliRunner().invoke(app, [command, str(tmp_path / "r.yaml")])
+        assert told.exit_code in (0, 1) and (told.exception is None or isinstance(told.exception, SystemExit)) and not {"\x1b", "\u202e"} & {*told.output}
+    dataset = load_data(load_recipe({"data": {"source": str(file)}}))
+    page = inspect(dataset)._repr_html_() + dataset._repr_html_()
+    assert "<script" not in page and "<i>" not in page and not {"\x1b", "\u202e"} & {*page}
