@@ -131,6 +131,14 @@ def test_from_nothing_to_a_verdict_by_keyboard(lab, open_notebook, shots):
             notebook.dark(dark)
             notebook.shot(shots, f"workbench-talk-{width}-{'dark' if dark else 'light'}")
             assert page.evaluate("() => [...document.querySelectorAll('.ftwb')].every(one => !one.checkVisibility() || one.scrollWidth <= one.clientWidth + 1)")
+    keys.to_road("Shift+Tab")
+    keys.tab_to("Full screen", back=True)
+    page.keyboard.press("Enter")
+    notebook.until("() => document.fullscreenElement?.matches('.ftwb-frame')")
+    keys.has(".ftwb-wb button", "Leave full screen")
+    notebook.shot(shots, "workbench-full")
+    page.keyboard.press("Enter")
+    notebook.until("() => !document.fullscreenElement")
     assert page.evaluate("[window.hacked, document.querySelectorAll('.jp-OutputArea script').length]") == [None, 0]
     stored = nbformat.read(lab.folder / "workbench.ipynb", 4)
     assert "Workbench" in "".join(str(output.get("data", {}).get("text/html", "")) for output in stored.cells[0].outputs)  # what is left for a day without a kernel

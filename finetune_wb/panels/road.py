@@ -37,6 +37,7 @@ class Known:
     looking: bool = False  # whether they are being read now
     data_errors: int | None = None  # findings in the rows that are errors; None: not looked for yet
     token_errors: int | None = None  # the same of tokens
+    suits: tuple[str, ...] | None = None  # tasks that the model can be trained for, by its card; None: no card was read yet
 
     @property
     def task(self) -> str | None: return self.found["task"] if self.found else None
@@ -60,7 +61,9 @@ def _decide(known: Known) -> Standing:
     return Standing("done", f"{known.task}: {sum(rows.values()):,} rows" + (f", {len(classes):,} classes" if classes else "") + ". Measure the baselines before anything is trained.")
 
 def _model(known: Known) -> Standing:
-    name = known.recipe.model.id
+    name, task = known.recipe.model.id, known.task
+    if task and (task not in known.suits if known.suits is not None else name in CATALOG and task != "classification" and not CATALOG[name].writes):
+        return Standing("wrong", f"{plain(name)} can't be fine-tuned for {task}" + (": choose a language model, such as minidoc." if task != "classification" else ": choose another model."))
     if name in CATALOG: return Standing("done", f"{CATALOG[name].title}, which comes with the workbench.")
     if not _is_local(name): return Standing("done", f"{plain(name)} from the hub; what is not on this disk yet is loaded when training starts.")
     folder = Path(name).expanduser()

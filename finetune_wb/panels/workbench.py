@@ -233,6 +233,7 @@ class _Tells(_Follows):
         data, tokens = (next((panel for panel in self.sheets.get(station, []) if isinstance(panel, kind)), None) for station, kind in (("data", DataPanel), ("tokens", TokenPanel)))
         known.data_errors = sum(finding.severity == "error" for finding in data.findings) if data is not None and data._checked else None
         known.token_errors = sum(finding.severity == "error" for finding in tokens.findings) if tokens is not None and not tokens._jobs else None
+        known.suits = next((panel.suits(known.recipe.model.id) for panel in self.sheets.get("model", []) if hasattr(panel, "suits")), None)
         for panel in self.sheets.get("train", []):
             if isinstance(panel, TrainPanel) and known.task: panel.settle(known.task)
         for panel in self.sheets.get("data", []):
