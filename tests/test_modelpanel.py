@@ -74,7 +74,9 @@ def test_a_search_narrows_and_keeps_what_is_not_said(panel_of):
     says(panel, "search", modality="text", asked=5)
     traits = panel.wait().view.comm.traits
     assert ids(traits) == ["someone/tiny", "someone/closed"] and traits["page"]["at"] == 0 and traits["page"]["query"]["words"] == "someone"
-    says(panel, "search", licence="open", asked=6)
+    says(panel, "search", licence="open", fits="lora", asked=6)
+    assert not panel.wait().view.comm.traits["page"]["alone"]  # a note on what fits is no want of a hub
+    says(panel, "search", licence="open", fits=None, asked=6)
     assert ids(panel.wait().view.comm.traits) == ["someone/tiny"]
     says(panel, "search", words="", modality=None, licence=None, sort="parameters", source="hub", max_parameters=100_000_000, asked=7)
     assert ids(panel.wait().view.comm.traits) == ["someone/tiny", "someone/pictures"]
@@ -132,7 +134,7 @@ def test_a_hub_that_is_not_there_is_a_line_and_can_be_asked_again(panel_of, hub,
 
 def test_what_no_search_can_mean_is_said_and_changes_nothing(panel_of):
     panel = panel_of()
-    for fields, text in (({"word": "x"}, "is nothing to search by"), ({"sort": "size"}, "is no order"), ({"fits": "lore"}, "is no method")):
+    for fields, text in (({"word": "x"}, "is nothing to search by"), ({"sort": "size"}, "is no order"), ({"fits": "lore"}, "is not a known method")):
         says(panel, "search", **fields)
         traits = panel.wait().view.comm.traits
         assert text in traits["error"] + "".join(traits["page"]["notes"]), fields
@@ -151,7 +153,7 @@ def test_a_card_comes_from_headers_alone_and_a_choice_pins_its_commit(panel_of, 
     assert card["commit"] == hub.repos["tiny/gpt2"].sha and card["licence"]["gate"] == "non-commercial" and card["download_bytes"] > 0 and card["verdict"]["ok"]
     assert not [path for path in hub.paths() if path.endswith(".safetensors") and "resolve" in path and not any(a.path == path and "range" in a.headers for a in hub.asked)]  # weights were asked for by ranges only
     assert {fit["method"] for fit in card["methods"] if fit["applies"]} >= {"full", "lora"} and card["machine"]["total"] > 0
-    assert panel.chosen is None
+    assert panel.chosen is None and card["page"] == f"{hub.url}/tiny/gpt2"  # where its terms are accepted
     says(panel, "choose", "tiny/gpt2", "lora")
     traits = panel.wait().view.comm.traits
     assert traits["error"] == "" and panel.chosen == "tiny/gpt2" and (panel.recipe.model.id, panel.recipe.model.revision, panel.recipe.method.name) == ("tiny/gpt2", card["commit"], "lora")

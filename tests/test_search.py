@@ -60,10 +60,11 @@ def test_all_sources_stand_in_one_list(hub, tmp_path):
     folder = tmp_path / "own" / "mine"
     folder.mkdir(parents=True)
     (folder / "config.json").write_bytes(CONFIG)
+    for i in range(100): hub.add(Repo(f"more/m{i}", {"config.json": CONFIG}, pipeline_tag="fill-mask"))
     found = Catalog(folders=[tmp_path / "own"]).search()
     assert names(found)[:4] == [*sorted(["minidoc", "minilm", str(folder)]), "someone/big"] and len(found.rows) == 50
-    assert found.facets["source"] == {"hub": 50, "embedded": 2, "folder": 1} and found.total == 53  # what was looked at
-    assert found.notes == ("The hub has more: only its first 50 were searched, by downloads",)
+    assert found.facets["source"] == {"hub": 200, "embedded": 2, "folder": 1} and found.total == 203  # what was looked at, which is more than a page: filters count it
+    assert found.notes == ("The hub has more: only its first 200 were searched, by downloads",)
     assert set(found.facets) == {"modality", "task", "licence", "language", "source"} and "secret" not in str(found)
 
 

@@ -9,7 +9,7 @@ __all__ = ['FAMILIES', 'TASKS', 'TaskKind', 'family_of']
 from dataclasses import dataclass
 
 # %% ../../nbs/20_models.families.ipynb #3822852f
-FAMILIES = {"multimodal": "Multimodal", "vision": "Computer vision", "text": "Natural language", "audio": "Audio", "tabular": "Tabular and structured", "reinforcement": "Reinforcement learning"}
+FAMILIES = {"multimodal": "Multimodal", "vision": "Computer vision", "text": "Natural language", "audio": "Audio", "tabular": "Tabular", "reinforcement": "Reinforcement learning"}
 
 @dataclass(frozen=True)
 class TaskKind:

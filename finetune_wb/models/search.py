@@ -151,6 +151,8 @@ class Shelf:
             return self._index
 
 # %% ../../nbs/27_models.search.ipynb #9bfe15c9
+_LEAST = 200  # lines that the hub is asked for at once: what filters count, and pages that need no further question
+
 def _ask(hub: HubList, words: str, tags: tuple[str, ...], chosen: Mapping, most: int | None, sort: str, lines: int) -> tuple[tuple[Listed, ...], tuple[str, ...]]:
     "The hub's lines for a question, and what there is to say of them."
     families, licences, languages = (chosen.get(facet, ()) for facet in ("modality", "licence", "language"))
@@ -231,7 +233,7 @@ class Catalog:
         tags = tuple(dict.fromkeys(tag for name in tasks for tag in _tags(name)))
         given = {"modality": families, "task": tags, "licence": tuple(v.lower() for v in _many(licence)), "language": tuple(v.lower() for v in _many(language)), "source": sources}
         chosen = {facet: values for facet, values in given.items() if values}
-        asked, said = _ask(self.hub, words, tags, chosen, most, sort, limit + offset) if self.hub and "hub" in (sources or ("hub",)) else ((), ())
+        asked, said = _ask(self.hub, words, tags, chosen, most, sort, max(_LEAST, limit + offset)) if self.hub and "hub" in (sources or ("hub",)) else ((), ())
         index = self.shelf.index(asked)
         if "licence" in chosen: chosen["licence"] = _licensed(chosen["licence"], index.columns["licence"][0])
         doubts = [*_doubts(given["licence"], given["language"], index), *_later(tags, families)]

@@ -46,6 +46,13 @@ def _as_code(made: dict[str, str]) -> list[list[str]]:  # [name, text] a line
     return [["Recipe", "\n".join(line for name, lines in sections.items() for line in (f"{name}:", *lines))], ["Cell", f"recipe = override(recipe, {', '.join(map(repr, listed))})"],
             ["Command", shlex.join(["ftwb", "train", "recipe.yaml", *listed])]]
 
+def _hub_page(name: str) -> str:
+    "Where people read about a model of the hub, and accept the terms of a gated one."
+    from urllib.parse import quote
+
+    from huggingface_hub import constants
+    return f"{constants.ENDPOINT}/{quote(name, errors='replace')}"
+
 def _has_token() -> bool:
     "Whether the hub would be asked with a token. The token itself goes nowhere."
     from huggingface_hub import get_token
@@ -100,7 +107,7 @@ class _Pages(_Finds):
         "What was looked for, and what was found."
         self._names |= {told(row.id): row.id for row in self._found.rows}
         return {"rows": [row_told(row) for row in self._found.rows], "found": self._found.total, "at": self._at, "size": self._size, "facets": counts_told(self._found.facets),
-                "notes": told([note.rstrip(".") + "." for note in self._found.notes]), "alone": not self._found.facets.get("source", {}).get("hub"), "query": told(self._query), "sorts": [[name, title] for name, title in ORDERS.items()],
+                "notes": told([note.rstrip(".") + "." for note in self._found.notes]), "alone": any("only the models on this machine" in note for note in self._found.notes), "query": told(self._query), "sorts": [[name, title] for name, title in ORDERS.items()],
                 "searching": not self._found.facets and "search" in self._jobs, "asked": self._answers}
 
 # %% ../../nbs/73_panels.model.ipynb #0e5ff007
@@ -116,6 +123,11 @@ class _Reads(_Pages):
         from finetune_wb.models.card import inspect_model
         name, batch, length, revision, trust = key
         return inspect_model(name, revision, batch=batch, length=length, trust_remote_code=trust)
+
+    def suits(self, id: str) -> tuple[str, ...] | None:
+        "Tasks that a model can be fine-tuned for, by its card; None where none was read yet."
+        card = self._cards.get(self._key(id))
+        return None if card is None or isinstance(card, Exception) else card.tasks
 
     def _read(self) -> None:
         "Reads the cards that are wanted and not there yet."
@@ -286,7 +298,7 @@ class _Says(_Chooses):
         card = self._cards.get(self._key(name))
         if card is None: return None
         if isinstance(card, WorkbenchError): return {"error": "\n".join(plain(line) for line in str(card).splitlines())}
-        return {"error": plain(f"{type(card).__name__}: {card}")} if isinstance(card, Exception) else {"card": {**told(card.as_dict()), "id": told(name)}}
+        return {"error": plain(f"{type(card).__name__}: {card}")} if isinstance(card, Exception) else {"card": {**told(card.as_dict()), "id": told(name), "page": _hub_page(name) if card.source in ("hub", "cache") else ""}}
 
     def _told_cards(self) -> dict:
         wanted = dict.fromkeys([*([self._open] if self._open else []), *self._compared])

@@ -31,7 +31,7 @@ def row_told(row: Listed) -> dict:
     "A line of a listing as the browser shows it."
     kind, licence = TASKS.get(row.task or ""), licence_of(row.licence)
     return told({"id": row.id, "source": row.source, "task": row.task, "task_title": kind.title if kind else row.task, "ours": kind is None or kind.task is not None, "why_not": kind.why_not if kind else "",
-                 "licence_title": licence.title if row.licence else "", "gate": licence.gate if row.licence else "", "parameters": row.parameters, "downloads": row.downloads, "likes": row.likes,
+                 "licence": row.licence, "licence_title": licence.title if row.licence else "", "gate": licence.gate if row.licence else "", "parameters": row.parameters, "downloads": row.downloads, "likes": row.likes,
                  "updated": row.updated, "gated": row.gated, "complete": row.complete, "note": row.note})
 
 def _most(counts: Mapping[str, int], many: int) -> list[tuple[str, int]]:
@@ -60,7 +60,7 @@ def _short(count: int | None) -> str:
 
 def _cells(row: Listed) -> list[str]:
     said = row_told(row)
-    marks = [*([] if row.complete else ["not whole"]), *(["asks for consent"] if row.gated else []), *([f"not here yet: {said['why_not']}"] if said["why_not"] else [])]
+    marks = [*([] if row.complete else ["incomplete"]), *(["gated"] if row.gated else []), *([f"no fine-tuning yet: {said['why_not']}"] if said["why_not"] else [])]
     return [said["id"], said["task_title"] or "", _short(row.parameters), said["licence_title"], said["source"], _short(row.downloads), "; ".join([*marks, *([said["note"]] if said["note"] else [])])]
 
 _HEAD = ("Model", "Task", "Parameters", "Licence", "Where", "Downloads", "")

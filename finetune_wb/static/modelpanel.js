@@ -7,6 +7,8 @@ import { buildHead, buildPager, fact, fillTo, lastPage, live, newPanel, pageText
 
 // ---- Words -------------------------------------------------------------------------------------------------------------------
 
+const cut = (text, most) => (text.length > most ? `${text.slice(0, most - 1)}…` : text);
+
 const scaled = (value, units, digits) => {
   for (const [size, unit] of units) if (Math.abs(value) >= size) { const part = value / size; return `${part < 10 ? part.toFixed(digits) : part.toFixed(part < 100 && digits > 1 ? 1 : 0)}${unit}`; }
   return formatCount(value);
@@ -23,17 +25,17 @@ const METHODS = { probe: "Linear probe", full: "Full fine-tuning", last_layers: 
 /** A method's name as people write it. */
 export const methodTitle = name => METHODS[name] ?? spoken(name).replaceAll("_", " ");
 
-const SOURCES = { embedded: "comes with the workbench", cache: "on this machine", folder: "your folder", hub: "on the hub" };
+const SOURCES = { embedded: "built in", cache: "on this machine", folder: "your folder", hub: "on the hub" };
 
-/** What is known of a model of the list, in pieces. */
+/** What is known of a model of the list, in two lines of pieces: what it is, and what people make of it. */
 export function rowFacts(row) {
-  const facts = [row.task_title || "task not said"];
-  if (finite(row.parameters)) facts.push(`${formatShort(row.parameters)} parameters`);
-  facts.push(row.licence_title || "no licence named");
-  if (finite(row.downloads)) facts.push(`${formatShort(row.downloads)} downloads`);
-  if (finite(row.likes)) facts.push(plural(row.likes, "like"));
-  if (row.updated) facts.push(row.updated.slice(0, 10));
-  return facts.map(spoken);
+  const what = [row.task_title || "task not named"], said = [];
+  if (finite(row.parameters)) what.push(`${formatShort(row.parameters)} parameters`);
+  what.push(row.licence || "no licence");
+  if (finite(row.downloads)) said.push(`${formatShort(row.downloads)} downloads`);
+  if (finite(row.likes)) said.push(`${formatShort(row.likes)} ${row.likes === 1 ? "like" : "likes"}`);
+  if (row.updated) said.push(`updated ${row.updated.slice(0, 10)}`);
+  return [what, said].map(line => line.map(text => cut(spoken(text), 48)));
 }
 
 export const GATES = { open: ["good", "open"], conditions: ["warn", "with conditions"], "non-commercial": ["bad", "no commercial use"], unknown: ["warn", "not known"] };
@@ -52,11 +54,31 @@ export function bars(methods, machine) {
   return methods.map(fit => ({ share: finite(fit.bytes) ? Math.min(1, fit.bytes / most) : 0, over: finite(fit.bytes) && fit.bytes > most, free }));
 }
 
-/** The method that a choice takes: the recipe's, else the first that applies and fits, else the first that applies; null where none does. */
+const RANKS = ["lora", "bottleneck", "full", "last_layers", "ia3", "prefix_tuning", "p_tuning", "prompt_tuning", "qlora", "probe"];
+
+/** The method that a choice takes: the recipe's where it fits, else the usual one that does; null where none applies. */
 export function bestMethod(card, wanted) {
-  const ways = card.methods.filter(fit => fit.applies), known = ways.find(fit => fit.method === wanted);
-  return (known ?? ways.find(fit => fit.verdict === "fits") ?? ways.find(fit => fit.verdict === "tight") ?? ways[0])?.method ?? null;
+  const able = card.methods.filter(fit => fit.applies), known = able.find(fit => fit.method === wanted), ways = able.toSorted((one, other) => RANKS.indexOf(one.method) - RANKS.indexOf(other.method));
+  const fitting = known && known.verdict !== "does not fit" ? known : ways.find(fit => fit.verdict === "fits") ?? ways.find(fit => fit.verdict === "tight");
+  return (fitting ?? known ?? ways[0])?.method ?? null;
 }
+
+/** Whether a card could be read at all; of a gated model only its page is open. */
+export const isRead = card => card.architecture !== null && card.architecture !== undefined;
+
+/** A verdict: [tone, what it says first, why]. */
+export function verdictText(card) {
+  const { ok, reason } = card.verdict, fits = card.methods.filter(fit => fit.verdict === "fits").length, tight = card.methods.filter(fit => fit.verdict === "tight").length;
+  if (!ok) return card.gated && !isRead(card) ? ["warn", "Needs access:", spoken(reason)] : ["bad", "✕ Does not work here:", spoken(reason || "")];
+  const room = fits ? `${plural(fits, "method")} ${fits === 1 ? "fits" : "fit"} into memory.` : tight ? "Memory is tight for every method." : "";
+  return ["good", "✓ Works here:", [card.tasks?.length ? `can be fine-tuned for ${card.tasks.join(", ")}.` : "", room].filter(Boolean).join(" ")];
+}
+
+/** What there is to look out for beside what the verdict and the licence say. */
+export const warningsLeft = card => card.warnings.filter(({ fix }) => !fix || fix !== card.licence.asks).filter(({ what }) => card.verdict.ok || !spoken(card.verdict.reason || "").includes(spoken(what)));
+
+/** The machine in words. */
+export const machineText = machine => (machine ? `${formatBytes(machine.free)} of ${formatBytes(machine.total)} ${machine.place === "cuda" ? "GPU memory" : "RAM"} free` : "");
 
 /** Why methods don't apply: [reason, their names]. */
 export function notApplying(methods) {
@@ -68,30 +90,30 @@ export function notApplying(methods) {
 /** A chat template in words; one that is null belongs to a model that writes no text. */
 export function templateText(template) {
   if (!template) return "–";
-  if (!template.own) return template.fits?.length ? `none; ${template.fits.join(", ")} fit` : "none";
-  return `its own${template.sound ? "" : ", with problems"}${template.system ? ", takes system text" : ""}`;
+  if (!template.own) return template.fits?.length ? `none; these fit: ${template.fits.join(", ")}` : "none";
+  return `its own${template.sound ? "" : ", with problems"}${template.system ? ", takes a system prompt" : ""}`;
 }
 
 const listed = values => (values?.length ? values.join(", ") : "–");
 
 /** The facts of a card: [name, value]. */
 export function cardFacts(card) {
-  const tokenizer = card.tokenizer ?? {};
+  const tokenizer = card.tokenizer ?? {}, known = isRead(card);
   return [
     ["Architecture", card.architecture ?? "–"],
     ["Parameters", finite(card.parameters) ? `${formatShort(card.parameters)} (${formatCount(card.parameters)})` : "–"],
     ["Precision", card.dtype ?? "–"],
     ["Weights", formatBytes(card.weight_bytes)],
-    ["Reads", finite(card.context) ? plural(card.context, "token") : "–"],
-    ["Tokenizer", card.tokenizer ? `${tokenizer.class}, ${plural(tokenizer.tokens, "token")}` : "none"],
+    ["Context length", finite(card.context) ? plural(card.context, "token") : "–"],
+    ["Tokenizer", card.tokenizer ? `${tokenizer.class}, ${plural(tokenizer.tokens, "token")}` : known ? "none" : "–"],
     ["Chat template", templateText(card.template)],
-    ["Heads", card.heads?.length ? card.heads.join("; ") : "none: features only"],
-    ["Learns here", listed(card.tasks)],
-    ["Files", listed(card.formats)],
-    ["To download", card.download_bytes ? formatBytes(card.download_bytes) : card.source === "hub" ? "–" : "nothing"],
+    ["Task heads", card.heads?.length ? card.heads.join("; ") : known ? "none (base model only)" : "–"],
+    ["Fine-tunes for", listed(card.tasks)],
+    ["File formats", listed(card.formats)],
+    ["To download", card.download_bytes ? formatBytes(card.download_bytes) : card.source === "hub" ? "–" : "nothing, it is here"],
     ["Revision", card.commit ? card.commit.slice(0, 12) : "–"],
-    ["Its own code", card.remote_code ? "asks to run" : "none"],
-    ["Updated", card.updated ? String(card.updated).slice(0, 10) : "–"],
+    ["Remote code", card.remote_code ? "asks to run its own Python code" : known ? "none" : "–"],
+    ["Last update", card.updated ? String(card.updated).slice(0, 10) : "–"],
   ].map(([name, value]) => [name, spoken(String(value))]);
 }
 
@@ -120,6 +142,9 @@ export function notice(page) {
   const { words } = page.query, filtered = narrowed(page.query).length > 0;
   return words ? `No model is called “${spoken(words)}”${filtered ? " among those that fit the filters" : ""}.` : filtered ? "No model fits these filters." : "There are no models here.";
 }
+
+/** Why only this machine's models are shown, without the names of errors. */
+export const lostText = notes => notes.map(note => spoken(note).replace(/ \(\w*(?:Error|Timeout|Exception)\)/, "")).join(" ");
 
 const FILTERS = ["modality", "task", "licence", "language", "source", "max_parameters", "fits"];
 
@@ -164,7 +189,7 @@ function build(panel) {
   panel.notes = h("div", { class: "ftwb-note", role: "status", hidden: true });
   panel.tools = buildTools(panel);
   panel.list = buildList(panel);
-  panel.card = h("article", { class: "ftwb-card", "aria-label": "Card" });
+  panel.card = h("article", { class: "ftwb-card", "aria-label": "Card", tabIndex: 0 });
   panel.tray = h("div", { class: "ftwb-tray ftwb-line", hidden: true });
   panel.beside = h("section", { class: "ftwb-beside", "aria-label": "Side by side", hidden: true });
   panel.main = h("div", { class: "ftwb-main" }, panel.list.root, panel.card);
@@ -177,7 +202,7 @@ function build(panel) {
 function buildNow(panel) {
   const made = { text: h("span"), why: h("span", { class: "ftwb-soft" }) };
   made.reset = panel.button("Reset", () => panel.ask("reset"), { title: "The recipe as it came", hidden: true });
-  made.code = panel.button("As code", () => { panel.code = !panel.code; paint(panel); }, { "aria-expanded": "false" });
+  made.code = panel.button("As code", () => { panel.code = !panel.code; paint(panel); }, { class: "ftwb-button ftwb-small ftwb-own-code", "aria-expanded": "false" });
   made.lines = h("div", { class: "ftwb-code", hidden: true });
   made.root = h("span", { class: "ftwb-now", role: "group", "aria-label": "Recipe" }, h("span", { class: "ftwb-soft" }, "The recipe takes "), made.text, " ", made.why);
   made.buttons = h("span", { class: "ftwb-group" }, made.reset, made.code);
@@ -196,27 +221,27 @@ function paintNow(panel) {
 
 // What is looked for.
 
+const TITLES = { task: "Task", licence: "Licence", language: "Language", source: "Source", max_parameters: "Size", fits: "Fits here with" };
+const unset = name => (name === "fits" ? "Memory: any" : `${TITLES[name]}: any`);
+
 function buildTools(panel) {
-  const { on, button, labelled } = panel, made = {};
-  made.words = h("input", { class: "ftwb-input", type: "search", placeholder: "a name, an owner, a word", "aria-label": "Search models", title: "Press / in the list to come here", spellcheck: false, autocomplete: "off" });
+  const { on, button } = panel, made = {};
+  made.words = h("input", { class: "ftwb-input", type: "search", placeholder: "Search models: a name, an owner, a word", "aria-label": "Search models", title: "Press / in the list to come here", spellcheck: false, autocomplete: "off" });
   const find = () => { clearTimeout(panel.typing); if (made.words.value === panel.sought) return; panel.sought = made.words.value; panel.search({ words: made.words.value }); };
   on(made.words, "input", () => { clearTimeout(panel.typing); panel.typing = setTimeout(find, 250); });
   on(made.words, "change", find);
   on(made.words, "keydown", event => { if (event.key === "Enter") find(); if (event.key === "ArrowDown") { event.preventDefault(); focusRow(panel, panel.active); } });
-  const select = (name, title, read = value => value) => on(h("select", { class: "ftwb-input", title }), "change", event => panel.search({ [name]: event.target.value === "" ? null : read(event.target.value.slice(1)), ...(name === "modality" ? { task: null } : {}) }));
-  made.sort = on(h("select", { class: "ftwb-input" }), "change", () => panel.search({ sort: made.sort.value }));
+  const select = (name, title, read = value => value) => on(h("select", { class: "ftwb-input", title, "aria-label": TITLES[name] }), "change", event => panel.search({ [name]: event.target.value === "" ? null : read(event.target.value.slice(1)), ...(name === "modality" ? { task: null } : {}) }));
+  made.sort = on(h("select", { class: "ftwb-input", "aria-label": "Sort", title: "Which come first" }), "change", () => panel.search({ sort: made.sort.value }));
   made.selects = { task: select("task", "What the model was made for"), licence: select("licence", "What its licence is"), language: select("language", "A language it was made for"), source: select("source", "Where it is"),
-    max_parameters: select("max_parameters", "No larger than this", Number), fits: select("fits", "Only what fits into this machine's memory with a method") };
+    max_parameters: select("max_parameters", "No larger than this", Number), fits: select("fits", "Only what surely fits into this machine's memory, fine-tuned with this method") };
   made.modalities = h("span", { class: "ftwb-choices", role: "radiogroup", "aria-label": "Family" });
-  made.clear = button("Clear filters", () => panel.search(Object.fromEntries(FILTERS.map(name => [name, null]))), { hidden: true });
-  const titles = { task: "Task", licence: "Licence", language: "Language", source: "Where", max_parameters: "Up to", fits: "Fits with" };
-  const fields = Object.entries(made.selects).map(([name, element]) => labelled(titles[name], element));
-  made.root = h("search", { role: "search", "aria-label": "Models" }, h("div", { class: "ftwb-tools ftwb-first-tools" }, made.words, labelled("Sort", made.sort)),
-    h("div", { class: "ftwb-tools ftwb-families" }, made.modalities), h("div", { class: "ftwb-tools ftwb-filters" }, ...fields, made.clear));
+  made.clear = button("Clear", () => panel.search(Object.fromEntries(FILTERS.map(name => [name, null]))), { hidden: true, title: "Take all filters away" });
+  made.root = h("search", { role: "search", "aria-label": "Models" }, h("div", { class: "ftwb-tools ftwb-first-tools" }, made.words, made.sort),
+    h("div", { class: "ftwb-tools ftwb-families" }, made.modalities), h("div", { class: "ftwb-tools ftwb-filters" }, ...Object.values(made.selects), made.clear));
   return made;
 }
 
-const cut = (text, most) => (text.length > most ? `${text.slice(0, most - 1)}…` : text);
 const counted = (title, count) => `${cut(spoken(title), 48)} (${formatCount(count)})`;
 
 function paintTools(panel) {
@@ -229,13 +254,13 @@ function paintTools(panel) {
   });
   for (const input of made.modalities.querySelectorAll("input")) input.checked = input.value === (query.modality ?? "");
   const choices = {
-    task: facets.task.map(([name, title, count, ours]) => [name, `${counted(title, count)}${ours ? "" : ": not here yet"}`]), licence: [...byGate(facets.licence), ...facets.licence.map(([name, title, count]) => [name, counted(title, count)])],
+    task: facets.task.map(([name, title, count, ours]) => [name, `${counted(title, count)}${ours ? "" : ": no fine-tuning yet"}`]), licence: [...byGate(facets.licence), ...facets.licence.map(([name, title, count]) => [name, counted(title, count)])],
     language: facets.language.map(([name, , count]) => [name, counted(languageTitle(name), count)]), source: facets.source.map(([name, , count]) => [name, counted(SOURCES[name] ?? name, count)]),
-    max_parameters: SIZES, fits: state.methods.map(name => [name, methodTitle(name)]) };
+    max_parameters: SIZES.map(([value, text]) => [value, `up to ${text} parameters`]), fits: state.methods.map(name => [name, `Fits with ${methodTitle(name)}`]) };
   for (const [name, element] of Object.entries(made.selects)) {
     const taken = query[name], rows = choices[name].map(([value, text]) => [`=${value}`, text]), now = taken === null || taken === undefined ? "" : `=${taken}`;
     if (now && !rows.some(([value]) => value === now)) rows.push([now, cut(spoken(String(taken)), 48)]);
-    options(element, [["", name === "fits" ? "–" : "any"], ...rows], now);
+    options(element, [["", unset(name)], ...rows], now);
     mark(element, "data-set", String(now !== ""));
   }
   show(made.clear, narrowed(query).length > 0);
@@ -247,7 +272,8 @@ function buildList(panel) {
   const made = { rows: h("ul", { class: "ftwb-models", role: "listbox", "aria-label": "Models", "aria-describedby": `${panel.id}-keys` }), empty: h("div", { class: "ftwb-empty", hidden: true }) };
   panel.pager = buildPager(panel, at => panel.search({ at }));
   made.keys = h("div", { class: "ftwb-unseen", id: `${panel.id}-keys` }, "Up and down arrows move from model to model, Page Up and Page Down from page to page, Enter opens a card, C puts a model side by side with others, slash goes to the search.");
-  made.root = h("section", { class: "ftwb-list", "aria-label": "Found" }, made.rows, made.empty, panel.pager.root, made.keys);
+  made.notes = h("p", { class: "ftwb-soft ftwb-about", role: "status" });
+  made.root = h("section", { class: "ftwb-list", "aria-label": "Found" }, made.rows, made.empty, panel.pager.root, made.notes, made.keys);
   panel.on(made.rows, "keydown", event => rowKeys(panel, event));
   panel.on(made.rows, "click", event => { const row = event.target.closest("[role=option]"); if (!row || getSelection()?.toString()) return; focusRow(panel, [...made.rows.children].indexOf(row)); open(panel, row.ftwbId); });
   return made;
@@ -286,6 +312,7 @@ function focusRow(panel, at) {
 
 const open = (panel, id) => { panel.side = false; panel.ask("open", { values: [id] }); };
 const compare = (panel, id) => panel.ask("compare", { values: [id] });
+const GATED = "Its owner asks you to accept terms on its page first";
 const badge = (text, tone, title = "") => h("span", { class: "ftwb-badge", "data-tone": tone, title }, text);
 
 /** A model's name: its owner softer. */
@@ -299,12 +326,12 @@ function buildRow(row) {
   if (row.taken) marks.push(badge("in the recipe", "good"));
   if (row.beside) marks.push(badge("side by side", "calm"));
   if (row.source !== "hub") marks.push(badge(spoken(SOURCES[row.source] ?? row.source), "calm"));
-  if (!row.complete) marks.push(badge("not whole", "warn", "It can't be loaded as it lies there"));
-  if (row.gated) marks.push(badge("asks for consent", "warn", "Its owner asks you to accept terms on its page"));
+  if (!row.complete) marks.push(badge("incomplete", "warn", "It can't be loaded as it lies there"));
+  if (row.gated) marks.push(badge("gated", "warn", GATED));
   if (GATES[row.gate]?.[0] === "bad") marks.push(badge(GATES[row.gate][1], "bad"));
-  if (row.task && !row.ours) marks.push(badge("not here yet", "calm", row.why_not));
-  const element = h("li", { role: "option", tabIndex: -1, "aria-selected": "false" }, h("div", { class: "ftwb-line" }, named(row.id), ...marks), h("p", { class: "ftwb-soft ftwb-row-facts" }, rowFacts(row).join(" · ")),
-    ...(row.note ? [h("p", { class: "ftwb-soft", dir: "auto" }, spoken(row.note))] : []));
+  if (row.task && !row.ours) marks.push(badge("no fine-tuning yet", "calm", spoken(row.why_not)));
+  const element = h("li", { role: "option", tabIndex: -1, "aria-selected": "false" }, h("div", { class: "ftwb-line" }, named(row.id), ...marks), ...rowFacts(row).filter(line => line.length).map(line => h("p", { class: "ftwb-soft" }, line.join(" · "))),
+    ...(row.note ? [h("p", { class: "ftwb-soft ftwb-row-note", dir: "auto", title: spoken(row.note) }, spoken(row.note))] : []));
   element.ftwbId = row.id;
   return element;
 }
@@ -323,6 +350,7 @@ function paintList(panel) {
   show(made.empty, Boolean(nothing));
   show(panel.pager.root, page.found > 0);
   paintPager(panel, pageText(page, "Model"));
+  say(made.notes, page.alone ? "" : page.notes.map(spokenLines).join(" "));
   mark(made.root, "data-old", String((page.asked ?? 0) < panel.searched || Boolean(page.searching)));
 }
 
@@ -338,41 +366,52 @@ function paintCard(panel) {
 
 function buildCard(panel, { id, held, recipe, beside, full, download, token, batch, length }) {
   const head = h("header", {}, named(id));
-  if (!held) return h("div", {}, head, h("p", { class: "ftwb-soft", role: "status" }, "Reading its configuration and the headers of its weights…"));
+  if (!held) return h("div", {}, head, h("p", { class: "ftwb-soft", role: "status" }, "Reading its configuration and the headers of its weights; nothing is downloaded…"));
   const again = panel.button("Try again", () => panel.ask("open", { values: [id], again: true }));
   if (held.error) return h("div", {}, head, h("div", { class: "ftwb-verdict-box", "data-tone": "bad" }, h("p", { class: "ftwb-lines" }, spokenLines(held.error)), again));
   const card = held.card;
   head.append(...cardMarks(card), h("span", { class: "ftwb-group ftwb-end" }, ...cardButtons(panel, card, { recipe, beside, full, download })));
-  const parts = [head, verdictOf(card), licenceOf(card, token), ...warningsOf(card), memoryOf(panel, card, { recipe, batch, length }), h("dl", { class: "ftwb-card-facts" }, ...cardFacts(card).flatMap(([name, value]) => [h("dt", {}, name), h("dd", { dir: "auto" }, value)]))];
+  const parts = [head, summaryOf(card), verdictOf(card), licenceOf(card, token), ...warningsOf(card), memoryOf(panel, card, { recipe, batch, length }), h("dl", { class: "ftwb-card-facts" }, ...cardFacts(card).flatMap(([name, value]) => [h("dt", {}, name), h("dd", { dir: "auto" }, value)]))];
   return h("div", {}, ...parts);
 }
 
 function cardMarks(card) {
   const marks = [badge(spoken(SOURCES[card.source] ?? card.source), "calm")];
-  if (card.gated) marks.push(badge("asks for consent", "warn"));
-  if (card.remote_code) marks.push(badge("asks to run its own code", "bad"));
+  if (card.gated) marks.push(badge("gated", "warn", GATED));
+  if (card.remote_code) marks.push(badge("remote code", "bad", "It asks to run Python code of its own; that is refused unless the recipe sets model.trust_remote_code"));
   return marks;
 }
 
 function cardButtons(panel, card, { recipe, beside, full, download }) {
   const method = bestMethod(card, recipe.method), taken = card.id === recipe.id && (card.commit ?? null) === (recipe.revision ?? null), can = card.verdict.ok && method !== null;
   const text = taken ? "✓ In the recipe" : method && method !== recipe.method ? `Choose with ${methodTitle(method)}` : "Choose";
-  const choose = panel.button(text, () => panel.ask("choose", { values: [card.id, method] }), { class: "ftwb-button ftwb-small ftwb-primary", "data-choose": method ?? "", disabled: !can || taken, title: can ? "Write it into the recipe" : spoken(card.verdict.reason || "No method of ours applies to it") });
+  const choose = panel.button(text, () => panel.ask("choose", { values: [card.id, method] }), { class: "ftwb-button ftwb-small ftwb-primary", "data-choose": method ?? "", disabled: !can || taken, title: can ? "Write this model into the recipe" : spoken(card.verdict.reason || "No method applies to it") });
   const side = panel.button(beside ? "Not side by side" : "Side by side", () => compare(panel, card.id), { "aria-pressed": String(beside), disabled: full && !beside, title: full && !beside ? `${MOST} models stand side by side at most` : "Compare it with others" });
-  const fetch = card.download_bytes > 0 && !["running", "waiting"].includes(download) ? [panel.button(`Download ${formatBytes(card.download_bytes)}`, () => panel.ask("download", { values: [card.id] }), { "data-download": "true", title: "In the background; it can be stopped and goes on where it ended" })] : [];
+  const fetch = card.download_bytes > 0 && isRead(card) && !["running", "waiting"].includes(download) ? [panel.button(`Download ${formatBytes(card.download_bytes)}`, () => panel.ask("download", { values: [card.id] }), { "data-download": "true", title: "In the background; it can be stopped and goes on where it ended" })] : [];
   return [choose, side, ...fetch];
 }
 
-const verdictOf = card => h("div", { class: "ftwb-verdict-box", "data-tone": card.verdict.ok ? "good" : "bad" }, h("p", {}, h("b", {}, card.verdict.ok ? "✓ Works here: " : "✕ Does not work here: "), spoken(card.verdict.reason || "")), ...(card.verdict.way_out ? [h("p", {}, spoken(card.verdict.way_out))] : []));
+/** What it is, at a glance, and where its page is. */
+function summaryOf(card) {
+  const parts = [card.architecture, finite(card.parameters) ? `${formatShort(card.parameters)} parameters` : "", finite(card.context) ? `context of ${plural(card.context, "token")}` : "", card.download_bytes ? `${formatBytes(card.download_bytes)} to download` : "", card.updated ? `updated ${String(card.updated).slice(0, 10)}` : ""];
+  const page = card.page ? [h("a", { class: "ftwb-link", href: card.page, target: "_blank", rel: "noopener noreferrer" }, "Page on the hub")] : [];
+  return h("p", { class: "ftwb-soft ftwb-summary", dir: "auto" }, parts.filter(Boolean).map(spoken).join(" · "), ...(page.length ? [" · ", ...page] : []));
+}
+
+function verdictOf(card) {
+  const [tone, first, why] = verdictText(card);
+  return h("div", { class: "ftwb-verdict-box", "data-tone": tone }, h("p", {}, h("b", {}, first), " ", why), ...(card.verdict.way_out ? [h("p", {}, spoken(card.verdict.way_out))] : []));
+}
 
 function licenceOf(card, token) {
-  const { licence } = card, [tone, word] = GATES[licence.gate] ?? GATES.unknown, consent = card.gated ? [h("p", {}, `Its owner asks for consent on its page. ${token ? "A token is set on this machine." : "No token is set on this machine: HF_TOKEN or `hf auth login` sets one."}`)] : [];
+  const { licence } = card, [tone, word] = GATES[licence.gate] ?? GATES.unknown, consent = card.gated && (token || isRead(card)) ? [h("p", {}, `Gated: its owner asks you to accept terms on its page. ${token ? `A token is set on this machine${isRead(card) ? "." : ", but its account has no access yet."}` : "No token is set on this machine; HF_TOKEN or `hf auth login` sets one."}`)] : [];
   return h("section", { class: "ftwb-licence", "aria-label": "Licence" }, h("p", {}, h("b", { dir: "auto" }, spoken(licence.title)), " ", badge(word, tone)), ...(licence.allows ? [h("p", {}, spoken(licence.allows))] : []), ...(licence.asks ? [h("p", { class: "ftwb-soft" }, spoken(licence.asks))] : []), ...consent);
 }
 
 function warningsOf(card) {
-  if (!card.warnings.length) return [];
-  return [h("ul", { class: "ftwb-warnings", "aria-label": "Warnings" }, ...card.warnings.map(({ what, fix }) => h("li", {}, h("span", { class: "ftwb-mark" }, "⚠ "), `${spoken(what)}.`, ...(fix ? [h("span", { class: "ftwb-soft" }, ` ${spoken(fix)}`)] : []))))];
+  const left = warningsLeft(card);
+  if (!left.length) return [];
+  return [h("ul", { class: "ftwb-warnings", "aria-label": "Warnings" }, ...left.map(({ what, fix }) => h("li", {}, h("span", { class: "ftwb-mark" }, "⚠ "), `${spoken(what)}.`, ...(fix ? [h("span", { class: "ftwb-soft" }, ` ${spoken(fix)}`)] : []))))];
 }
 
 function meter(fit, bar, machine) {
@@ -396,8 +435,7 @@ function memoryOf(panel, card, { recipe, batch, length }) {
     return [h("tr", { "data-method": fit.method }, h("th", { scope: "row" }, name), h("td", { class: "ftwb-meters" }, meter(fit, ways[i], machine)), h("td", { class: "ftwb-value" }, formatBytes(fit.bytes), " ", h("span", { class: "ftwb-fit", "data-tone": tone }, word)), h("td", {}, choose))];
   });
   const lacking = notApplying(card.methods).map(([why, names]) => h("p", { class: "ftwb-soft", "data-off": "true" }, `✕ ${names.join(", ")}: ${why}`));
-  const place = machine ? `${spoken(machine.name || machine.place || "This machine")}: ${formatBytes(machine.total)}, ${formatBytes(machine.free)} free` : "";
-  return h("section", { class: "ftwb-memory", "aria-label": "Memory" }, h("div", { class: "ftwb-line ftwb-tools-line" }, h("h3", {}, "Memory of training"), h("span", { class: "ftwb-soft" }, place), h("span", { class: "ftwb-group ftwb-end" }, panel.labelled("rows a batch", number(batch, "batch", "Rows a batch", "8")), panel.labelled("of tokens", number(length, "length", "Tokens a row; empty takes what the task usually does", card.shape?.length ?? "")))), ...(rows.length ? [h("table", {}, h("tbody", {}, ...rows))] : []), ...lacking);
+  return h("section", { class: "ftwb-memory", "aria-label": "Memory" }, h("div", { class: "ftwb-line ftwb-tools-line" }, h("h3", {}, "Memory to train"), h("span", { class: "ftwb-soft", title: machine ? spoken(machine.name || machine.place || "") : "" }, machineText(machine)), h("span", { class: "ftwb-group ftwb-end" }, panel.labelled("Batch size", number(batch, "batch", "Rows a batch", "8")), panel.labelled("Length", number(length, "length", "Tokens a row; empty takes what the task usually does", card.shape?.length ?? "")))), ...(rows.length ? [h("table", {}, h("tbody", {}, ...rows))] : []), ...lacking);
 }
 
 // Two or three side by side.
@@ -417,7 +455,7 @@ function buildBeside(panel, { ids, held, recipe }) {
   const cards = held.map((one, i) => one?.card ?? { id: ids[i], error: one?.error ?? "", methods: [], warnings: [], verdict: { ok: false, reason: one?.error ?? "", way_out: "" }, licence: { title: "–", gate: "unknown" } });
   const width = h("colgroup", {}, h("col", { class: "ftwb-names" }), ...ids.map(() => h("col"))), cell = (...children) => h("td", { dir: "auto" }, ...children);
   const head = h("thead", {}, h("tr", {}, h("td"), ...cards.map(card => h("th", { scope: "col" }, panel.button(spoken(card.id), () => open(panel, card.id), { class: "ftwb-link ftwb-name", title: "Show its card" })))));
-  const verdict = h("tr", {}, h("th", { scope: "row" }, "Verdict"), ...cards.map((card, i) => cell(...(held[i] ? [badge(card.verdict.ok ? "✓ works here" : "✕ not here", card.verdict.ok ? "good" : "bad"), h("p", { class: "ftwb-soft" }, spokenLines(card.verdict.reason || ""))] : [h("span", { class: "ftwb-soft" }, "reading…")]))));
+  const verdict = h("tr", {}, h("th", { scope: "row" }, "Verdict"), ...cards.map((card, i) => cell(...(held[i] ? [badge(card.verdict.ok ? "✓ works here" : "✕ not here", card.verdict.ok ? "good" : "bad"), h("p", { class: "ftwb-soft" }, spokenLines(card.verdict.ok ? verdictText(card)[2] : card.verdict.reason || ""))] : [h("span", { class: "ftwb-soft" }, "reading…")]))));
   const facts = compared(cards).map(([name, texts, differs]) => h("tr", { "data-differs": String(differs) }, h("th", { scope: "row" }, name), ...texts.map(text => cell(text))));
   const names = [...new Set(cards.flatMap(card => card.methods.filter(fit => fit.applies).map(fit => fit.method)))];
   const memory = names.map(name => h("tr", { "data-method": name }, h("th", { scope: "row" }, `${methodTitle(name)}, memory`), ...cards.map(card => {
@@ -460,9 +498,9 @@ function paint(panel) {
   paintError(panel);
   paintNow(panel);
   paintDownloads(panel);
-  list(panel.notes, panel.page.notes.length ? [[panel.page.notes, panel.page.alone]] : [], ([notes, alone]) => h("div", { class: "ftwb-line" }, h("span", { class: "ftwb-lines" }, notes.map(spokenLines).join(alone ? "\n" : " ")), ...(alone ? [panel.button("Try again", () => panel.search({ at: panel.page.at, again: true }))] : [])));
-  show(panel.notes, panel.page.notes.length > 0);
-  mark(panel.notes, "data-tone", panel.page.alone ? "warn" : "calm");
+  const { alone, notes } = panel.page, lost = alone && notes.length > 0;
+  list(panel.notes, lost ? [notes] : [], () => h("div", { class: "ftwb-line" }, h("span", { class: "ftwb-soft", title: spoken(notes.join(" ")) }, lostText(notes)), panel.button("Try again", () => panel.search({ at: panel.page.at, again: true }))));
+  show(panel.notes, lost);
   paintTools(panel);
   paintList(panel);
   paintCard(panel);

@@ -13,10 +13,10 @@ test("numbers are as short as they can be said", () => {
 });
 
 test("a line of the list says what is known, and no more", () => {
-  const row = { task_title: "Text generation", parameters: 22713216, licence_title: "MIT", downloads: 1234567, likes: 1, updated: "2026-01-02T03:04:05Z" };
-  assert.deepEqual(m.rowFacts(row), ["Text generation", "22.7M parameters", "MIT", "1.23M downloads", "1 like", "2026-01-02"]);
-  assert.deepEqual(m.rowFacts({ task_title: null, parameters: null, licence_title: "", downloads: null, likes: null, updated: null }), ["task not said", "no licence named"]);
-  assert.deepEqual(m.rowFacts({ task_title: "a\u202eb\x1b", parameters: null, licence_title: "<b>" }), ["a\\u202eb\\x1b", "<b>"]);
+  const row = { task_title: "Text generation", parameters: 22713216, licence: "mit", downloads: 1234567, likes: 1, updated: "2026-01-02T03:04:05Z" };
+  assert.deepEqual(m.rowFacts(row), [["Text generation", "22.7M parameters", "mit"], ["1.23M downloads", "1 like", "updated 2026-01-02"]]);
+  assert.deepEqual(m.rowFacts({ task_title: null, parameters: null, licence: null, downloads: null, likes: null, updated: null }), [["task not named", "no licence"], []]);
+  assert.deepEqual(m.rowFacts({ task_title: "a\u202eb\x1b", parameters: null, licence: "<b>" }), [["a\\u202eb\\x1b", "<b>"], []]);
 });
 
 test("a bar ends at what the machine has, and says where it goes on", () => {
@@ -30,10 +30,13 @@ test("a bar ends at what the machine has, and says where it goes on", () => {
   assert.equal(m.memoryText(fit("qlora", null, "", false, "needs CUDA"), machine), "QLoRA: needs CUDA");
 });
 
-test("a choice keeps the recipe's method where it applies, and else takes what fits", () => {
+test("a choice keeps the recipe's method where it fits, and else takes the usual one that does", () => {
   const card = { methods: [fit("probe", null, "", false), fit("full", 9e9, "does not fit"), fit("lora", 2e9, "tight"), fit("ia3", 1e9)] };
-  assert.equal(m.bestMethod(card, "full"), "full");
+  assert.equal(m.bestMethod(card, "full"), "ia3");
+  assert.equal(m.bestMethod(card, "lora"), "lora");
   assert.equal(m.bestMethod(card, "probe"), "ia3");
+  assert.equal(m.bestMethod({ methods: [fit("probe", 1), fit("prompt_tuning", 1), fit("lora", 2)] }, "full"), "lora");
+  assert.equal(m.bestMethod({ methods: [fit("full", 9e9, "does not fit")] }, "full"), "full");
   assert.equal(m.bestMethod({ methods: card.methods.slice(0, 3) }, "probe"), "lora");
   assert.equal(m.bestMethod({ methods: card.methods.slice(0, 1) }, "probe"), null);
 });
@@ -51,6 +54,26 @@ test("side by side, only what differs stands out", () => {
   assert.equal(rows.Parameters[1], true);
   assert.deepEqual(rows.Revision[0], ["0123456789ab", "0123456789ab"]);
   assert.deepEqual(m.compared([]), [["Licence", [], false]]);
+});
+
+test("a verdict, and what it leaves to look out for", () => {
+  const ok = card({ verdict: { ok: true, reason: "fine", way_out: "" }, tasks: ["chat", "completion"], methods: [fit("lora", 1), fit("ia3", 1), fit("full", 9, "tight")] });
+  assert.deepEqual(m.verdictText(ok), ["good", "✓ Works here:", "can be fine-tuned for chat, completion. 2 methods fit into memory."]);
+  assert.equal(m.verdictText({ ...ok, methods: [fit("full", 9, "tight")] })[2], "can be fine-tuned for chat, completion. Memory is tight for every method.");
+  const no = card({ verdict: { ok: false, reason: "a/b has no\u202e weights", way_out: "" }, gated: true, warnings: [{ what: "has no\u202e weights", fix: "" }, { what: "old", fix: "" }, { what: "the licence is not known", fix: "Read it." }], licence: { title: "x", gate: "unknown", asks: "Read it." } });
+  assert.deepEqual(m.verdictText(no), ["bad", "✕ Does not work here:", "a/b has no\\u202e weights"]);
+  assert.deepEqual(m.warningsLeft(no).map(({ what }) => what), ["old"]);  // what the verdict says is said once
+  const locked = { ...no, architecture: null };
+  assert.deepEqual(m.verdictText(locked).slice(0, 2), ["warn", "Needs access:"]);
+  const facts = Object.fromEntries(m.cardFacts(locked));
+  assert.deepEqual([facts.Tokenizer, facts["Task heads"], facts["Remote code"]], ["–", "–", "–"]);  // what was not read is not denied
+});
+
+test("no network is said without the names of errors, and a machine by what it has", () => {
+  assert.equal(m.lostText(["The hub can't be reached (ConnectError).", "Showing only the models on this machine."]), "The hub can't be reached. Showing only the models on this machine.");
+  assert.equal(m.machineText({ place: "cpu", total: 25.3e9, free: 19e9 }), "19.0 GB of 25.3 GB RAM free");
+  assert.equal(m.machineText({ place: "cuda", total: 25.3e9, free: 19e9 }), "19.0 GB of 25.3 GB GPU memory free");
+  assert.equal(m.machineText(null), "");
 });
 
 test("a download says how far it is, and why it ended", () => {
@@ -80,8 +103,8 @@ test("licences are summed by what they allow", () => {
 test("a chat template, or the lack of one, is said in words", () => {
   assert.equal(m.templateText(null), "–");
   assert.equal(m.templateText({ own: false, fits: [] }), "none");
-  assert.equal(m.templateText({ own: false, fits: ["chatml", "alpaca"] }), "none; chatml, alpaca fit");
-  assert.equal(m.templateText({ own: true, fits: [], sound: true, system: true }), "its own, takes system text");
+  assert.equal(m.templateText({ own: false, fits: ["chatml", "alpaca"] }), "none; these fit: chatml, alpaca");
+  assert.equal(m.templateText({ own: true, fits: [], sound: true, system: true }), "its own, takes a system prompt");
   assert.equal(m.templateText({ own: true, fits: [], sound: false, system: false }), "its own, with problems");
 });
 
