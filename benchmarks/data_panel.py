@@ -92,7 +92,7 @@ def browser_half(folder: Path) -> dict:
         notebook.run(0)
         received, start = notebook.received, time.perf_counter()
         notebook.start(1)
-        notebook.until("() => document.querySelectorAll('.ftwb-dp tbody tr').length === 15", seconds=120)
+        notebook.until("() => document.querySelectorAll('.ftwb-dp tbody tr[data-place]').length === 15", seconds=120)
         found["first rows"], found["received"] = time.perf_counter() - start, notebook.received - received
         notebook.until("() => document.querySelectorAll('.ftwb-dp .ftwb-card p').length >= 5 && document.querySelector('.ftwb-dp .ftwb-bar').dataset.idle === 'true'", seconds=180)
         page, taken = notebook.page, []

@@ -20,7 +20,7 @@ CLASSES = {"card": "my card is {} lost in {}", "rate": "what is the {} rate of t
 
 
 class Shown(Page):
-    def places(self) -> list[int]: return [int(place) for place in self.find("tbody tr").evaluate_all("rows => rows.map(row => row.dataset.place)")]
+    def places(self) -> list[int]: return [int(place) for place in self.find("tbody tr[data-place]").evaluate_all("rows => rows.map(row => row.dataset.place)")]
     def texts(self) -> list[str]: return self.find("tbody td[data-main=true]").all_inner_texts()
     def found(self) -> str: return self.find(".ftwb-pager .ftwb-value").inner_text()
     def active(self) -> int | None: return self.page.evaluate("document.activeElement.tagName === 'TR' ? Number(document.activeElement.dataset.place) : null")
@@ -147,7 +147,7 @@ def test_a_finding_leads_to_its_rows_and_a_cure_can_be_undone(shown):
     assert len(one.panel.dataset.train) == len(data.train) - 4 and len(data.train) == len(one.panel._original.train)
     assert one.find("li[data-kind=near_copies] .ftwb-badge").inner_text() == "✓ drop"
     one.find(".ftwb-tab:has-text('Changes')").click()
-    assert "near_copies: drop" in one.find(".ftwb-ledger").inner_text() and "data.ledger=rows.ledger.json" in one.find(".ftwb-code").inner_text()  # findings that came from elsewhere are no policy
+    assert "near_copies: drop" in one.find(".ftwb-ledger").inner_text() and "panel.save_ledger('rows.ledger.json')" in one.find(".ftwb-code").inner_text()  # findings that came from elsewhere are no policy
     one.click("[data-undo]")
     assert one.find("tbody tr[data-state=dropped]").count() == 0 and one.panel.dataset.fingerprint == data.fingerprint
 
@@ -255,8 +255,88 @@ def test_the_map_leads_to_rows_by_lasso_click_and_legend(shown):
     one.page.evaluate("document.body.dataset.jpThemeLight = 'false'")
     one.page.evaluate(FRAMES)
     assert one.page.evaluate(drawn) != light  # the points are in the colours of the theme
+    one.page.evaluate("""() => { const { style } = document.querySelector('.ftwb-dp'); style.display = 'none'; document.body.dataset.jpThemeLight = 'true'; setTimeout(() => { style.display = '' }, 50) }""")  # as JupyterLab does: nothing has a size meanwhile
+    one.page.wait_for_function(f"light => {drawn} === light", arg=light)
     mouse.click(box["x"] + box["width"] - 10, box["y"] + box["height"] / 2)
     assert one.heard() in ([], ["open"])
+
+
+def test_the_keyboard_catches_points_of_the_map_too(shown):
+    data = dataset()
+    angle = np.linspace(0, 2 * np.pi, 200, endpoint=False)
+    one = shown(data, findings_of(data), vectors=np.stack([np.cos(angle), np.sin(angle)], 1))
+    one.find(".ftwb-tab:has-text('Map')").click()
+    one.heard()
+    one.find("label:has-text('Projection') select").select_option("pca")
+    one.heard()
+    one.find(".ftwb-map").focus()
+    hint, press = one.find(".ftwb-map-tools [aria-live]"), one.page.keyboard.press
+    assert "Arrow keys" in hint.inner_text()
+    press("ArrowDown")
+    assert hint.inner_text().startswith("0 rows in the circle")
+    for _ in range(7): press("ArrowDown")  # to the lower edge of the ring of points
+    count = int(hint.inner_text().split()[0])
+    press("+")
+    assert int(hint.inner_text().split()[0]) > count > 3
+    press("-"), press("Enter")
+    assert one.heard() == ["show"] and one.panel._viewing.found().size == count and f"{count} rows of the map ×" in one.find(".ftwb-chip").all_inner_texts()
+    press("Escape")
+    assert "Arrow keys" in hint.inner_text() and one.active() is None
+
+
+def test_a_row_is_cured_alone_and_the_keys_stay_with_it(shown):
+    data = dataset()
+    one = shown(data, findings_of(data))
+    one.click("[data-rows=label_error]")
+    assert one.find("li[data-kind]").count() == 1 and one.find("[data-next]").is_visible()  # the others make room for the rows
+    one.click("tbody tr >> nth=1")
+    assert "confidence" in one.find("thead").inner_text() and one.find("tr.ftwb-open").count() == 1 and one.find("tbody tr").nth(2).get_attribute("class") == "ftwb-open"  # below its line
+    one.find(".ftwb-detail [data-one=relabel]:text-is('Relabel to cash')").focus()
+    one.page.keyboard.press("Enter")
+    one.heard()
+    assert one.panel.dataset.train["label"][11] == "cash" and one.panel.dataset.train["label"][10] == data.train["label"][10] and one.find("[data-one]").count() == 0
+    assert one.page.evaluate("document.activeElement.closest('.ftwb-dp') !== null")  # what was drawn anew did not give the keys to JupyterLab
+    one.page.keyboard.press("Escape")
+    assert one.find(".ftwb-detail").count() == 0 and one.active() == 11
+    one.click("[data-next]")
+    assert one.panel._viewing.finding == 2
+    one.click("[data-rows]")
+    assert one.find("li[data-kind]").count() == 4
+
+
+def test_rows_found_are_changed_together_and_each_step_is_undone(shown, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    data = dataset()
+    one = shown(data, [])
+    assert one.find("[data-many=drop]").is_hidden()
+    one.find("input[type=search]").fill("number17")
+    one.find("input[type=search]").press("Enter")
+    one.heard()
+    one.find("[data-many=relabel]").click()
+    one.find("[aria-label='Class for the rows found']").fill("pin")
+    one.page.keyboard.press("Enter")
+    one.heard()
+    assert {*one.find("tbody td:nth-child(3)").all_inner_texts()} == {"pin"} and one.find("[aria-label='Class for the rows found']").count() == 0
+    one.click("[data-many=drop]")
+    assert one.find("tbody tr[data-state=dropped]").count() == 11
+    one.find(".ftwb-tab:has-text('Changes')").click()
+    one.click("[data-undo='0']")
+    assert [step.what.split(": ")[-1] for step in one.panel._steps] == ["dropped"]
+    one.click("[data-save]")
+    assert (tmp_path / "rows.ledger.json").exists() and "saved as rows.ledger.json" in one.find(".ftwb-changes").inner_text() and one.find("[data-save]").count() == 0
+
+
+def test_bad_rows_can_be_left_out_and_a_changed_file_is_said(shown, tmp_path):
+    file = tmp_path / "rows.csv"
+    rows = frame(60)
+    rows.loc[7, "text"] = ""
+    rows.to_csv(file, index=False)
+    one = shown(str(file))
+    one.click(".ftwb-note button:text-is('Leave such rows out')")
+    assert "1 row was left out" in one.find(".ftwb-note").inner_text() and one.panel._original is not None and one.find(".ftwb-tab[aria-selected=true]").inner_text().startswith("Findings")
+    frame(30).to_csv(file, index=False)
+    one.click("[aria-label='Next page']")
+    assert "has changed on disk" in one.find(".ftwb-note").inner_text()
 
 
 def test_a_file_that_cannot_be_split_is_still_shown(shown, tmp_path):

@@ -40,7 +40,7 @@ def test_data_in_lab(lab, open_notebook, shots, rows):
 
     # keys that JupyterLab's command mode would take
     page.locator(".ftwb-dp .ftwb-chip").first.click()
-    notebook.until("() => document.querySelectorAll('.ftwb-dp tbody tr').length === 15", None, PATIENCE)
+    notebook.until("() => document.querySelectorAll('.ftwb-dp tbody tr[data-place]').length === 15", None, PATIENCE)
     before = page.evaluate("window.jupyterapp.shell.currentWidget.content.activeCellIndex")
     page.locator(".ftwb-dp tbody tr").first.focus()
     for key in ("ArrowDown", "ArrowDown", "Enter"): page.keyboard.press(key)
@@ -60,7 +60,7 @@ def test_data_in_lab(lab, open_notebook, shots, rows):
     page.locator(".ftwb-dp .ftwb-detail button:text-is('Relabel')").click()
     has(".ftwb-detail .ftwb-badge", "relabelled")
     page.locator(".ftwb-dp input[type=search]").fill("")
-    notebook.until("() => document.querySelectorAll('.ftwb-dp tbody tr').length === 15", None, PATIENCE)
+    notebook.until("() => document.querySelectorAll('.ftwb-dp tbody tr[data-place]').length === 15", None, PATIENCE)
     page.locator(".ftwb-dp .ftwb-tab:has-text('Columns')").click()
     has(".ftwb-card", "Classes")
     notebook.shot(shots, "data-columns")

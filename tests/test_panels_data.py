@@ -268,8 +268,9 @@ def test_the_ledgers_file_gives_the_same_rows(panel_of, tmp_path):
     data = dataset()
     panel = panel_of(data, two_findings(data))
     for kind, *values in (("cure", 0), ("cure", 1, "redact"), ("drop", 9), ("edit", 8, "once"), ("edit", 8, "twice"), ("drop", 8)): says(panel, kind, *values)
-    assert not panel.error and [name for name, _ in panel.view.comm.traits["state"]["code"]] == ["File", "Cell", "Command"]
-    panel.ledger.save(tmp_path / "rows.ledger.json")
+    assert not panel.error and [name for name, _ in panel.view.comm.traits["state"]["code"]] == ["File", "Cell"]  # a command can't read this notebook's memory
+    says(panel, "save_ledger", str(tmp_path / "rows.ledger.json"))
+    assert [name for name, _ in panel.view.comm.traits["state"]["code"]] == ["Cell"] and str(tmp_path / "rows.ledger.json") in panel.view.comm.traits["state"]["code"][0][1]
     again = replay(data, load_ledger(tmp_path / "rows.ledger.json"))
     assert again.fingerprint == panel.dataset.fingerprint
     for split in SPLITS: assert getattr(again, split).equals(getattr(panel.dataset, split))
@@ -323,10 +324,126 @@ def test_the_policy_as_code_gives_the_same_rows(panel_of):
     kinds = [finding.kind for finding in panel.findings]
     for kind in ("copies", "personal_data"): says(panel, "cure", kinds.index(kind))
     (cell,) = [text for name, text in panel.view.comm.traits["state"]["code"] if name == "Cell"]
-    assert cell == "dataset, ledger = clean(dataset, {'copies': 'drop', 'personal_data': 'redact'})"
+    assert "dataset, ledger = clean(dataset, {'copies': 'drop', 'personal_data': 'redact'})" in cell
     mended, ledger = clean(data, {"copies": "drop", "personal_data": "redact"})
     assert len(mended.train) + len(mended.valid) + len(mended.test) == 199 and len(ledger) == len(panel.ledger)
     for split in SPLITS: assert getattr(mended, split).equals(getattr(panel.dataset, split))
+
+
+@pytest.mark.parametrize("by_hand", [False, True])
+@pytest.mark.parametrize("with_recipe", [False, True])
+def test_what_is_kept_as_code_runs_as_it_stands_and_gives_the_same_rows(by_hand, with_recipe, panel_of, tmp_path, monkeypatch):
+    "The cell in a fresh namespace, the command as the shell would run it."
+    import shlex
+
+    from typer.testing import CliRunner
+
+    from finetune_wb.cli import app
+    from finetune_wb.recipe import load_recipe
+
+    monkeypatch.chdir(tmp_path)
+    rows = frame(200)
+    rows.loc[8, "text"], rows.loc[3, "text"], rows.loc[20, "text"] = rows["text"][4], "write to ann.miller@example.org or call +44 20 7946 0958 please", ""
+    rows.to_csv("my rows.csv", index=False)
+    panel = panel_of(Recipe(data={"source": "my rows.csv", "seed": 3, "bad_rows": "drop"}, method={"name": "lora", "r": 4}) if with_recipe else "my rows.csv")
+    if not with_recipe: says(panel, "prepare", bad_rows="drop"), panel.wait()
+    cured = [i for i, finding in enumerate(panel.findings) if finding.kind in ("copies", "personal_data") and finding.cures]
+    assert len(cured) == 3
+    for i in cured: assert not says(panel, "cure", i)["error"]
+    if by_hand: says(panel, "drop", 9), says(panel, "save_ledger")
+    code = dict(panel.view.comm.traits["state"]["code"])
+    assert ("Policy" in code) == (not by_hand) and "File" not in code
+    room = {}
+    exec(code["Cell"], room)
+    write, train = code["Command"].split(" && ")
+    done = CliRunner().invoke(app, shlex.split(write.removesuffix(" > recipe.yaml"))[1:])
+    assert done.exit_code == 0 and train == "ftwb train recipe.yaml"
+    Path("recipe.yaml").write_text(done.stdout, encoding="utf-8")
+    for again in (room["dataset"], curate(load_recipe("recipe.yaml"))):
+        for split in SPLITS: assert getattr(again, split).equals(getattr(panel.dataset, split))
+    assert len(panel.dataset.train) + len(panel.dataset.valid) + len(panel.dataset.test) == 200 - 2 - by_hand
+
+
+def test_cures_of_one_row_do_not_stand_in_each_others_way(panel_of):
+    rows = frame(120)
+    rows.loc[3, "text"] = "write to ann.miller@example.org or call +44 20 7946 0958 please"
+    panel = panel_of(load_data(DataSpec(), rows))
+    first, second = (i for i, finding in enumerate(panel.findings) if finding.kind == "personal_data")
+    traits = says(panel, "cure", first)
+    assert [finding["applied"] for finding in traits["state"]["findings"] if finding["kind"] == "personal_data"] == ["redact", "redact"]  # the row's new text covers both
+    assert not says(panel, "cure", second)["error"] and len(panel._steps) == 1 and "Policy" in dict(panel.view.comm.traits["state"]["code"])
+
+
+def test_a_finding_is_cured_row_by_row(panel_of):
+    data = dataset()
+    panel = panel_of(data, two_findings(data))
+    says(panel, "open", 1)
+    (mark,) = panel.view.comm.traits["row"]["findings"]
+    assert (mark["kind"], mark["cures"]) == ("near_copies", [["drop", ""]])
+    traits = says(panel, "cure", 0, "drop", rows=[1])
+    assert traits["state"]["dropped"] == 1 and traits["state"]["findings"][0]["applied"] == "" and "Policy" not in dict(traits["state"]["code"])
+    assert "does nothing to these rows" in says(panel, "cure", 0, "drop", rows=[1])["error"]
+    assert says(panel, "cure", 0, "drop", rows=[2])["state"]["findings"][0]["applied"] == "drop"
+
+
+def test_any_step_can_be_undone(panel_of):
+    data = dataset()
+    panel = panel_of(data, two_findings(data))
+    for kind, *values in (("cure", 0), ("drop", 9), ("edit", 8, "written anew")): says(panel, kind, *values)
+    says(panel, "undo", 1)
+    assert [change["what"] for change in panel.view.comm.traits["state"]["changes"]] == ["near_copies: drop", "DataFrame:10: text edited"] and 9 not in panel._viewing.changes.dropped
+    assert "no such step" in says(panel, "undo", 7)["error"]
+    says(panel, "undo"), says(panel, "undo", 0)
+    assert panel.dataset.fingerprint == data.fingerprint and not panel.view.comm.traits["state"]["stale"]  # the findings speak of these rows again
+
+
+def test_all_rows_found_are_changed_together(panel_of):
+    data = dataset()
+    panel = panel_of(data, [])
+    says(panel, "show", query="number1")
+    found = panel._viewing.found().tolist()
+    traits = says(panel, "relabel_found", "pin")
+    assert {row["cells"][1] for row in traits["page"]["rows"]} == {"pin"} and traits["state"]["changes"][0]["count"] < len(found)  # those that were it already are no change
+    assert "have this class already" in says(panel, "relabel_found", "pin")["error"] and "is no class" in says(panel, "relabel_found", "nope")["error"]
+    says(panel, "drop", found[0])
+    traits = says(panel, "drop_found")
+    assert traits["state"]["dropped"] == len(found) and traits["state"]["changes"][-1]["count"] == len(found) - 1
+    assert "no rows to drop" in says(panel, "drop_found")["error"]
+
+
+def test_rows_that_nothing_can_be_learnt_from_can_be_left_out(panel_of, tmp_path):
+    rows = frame()
+    for i in range(5, 10): rows.loc[i, "text"] = ""
+    rows.to_csv(tmp_path / "rows.csv", index=False)
+    panel = panel_of(str(tmp_path / "rows.csv"))
+    state = panel.view.comm.traits["state"]
+    assert state["can_leave_out"] and not state["can_prepare"] and len(state["note"].splitlines()) == 5 and "… and 2 more like these." in state["note"]
+    says(panel, "prepare", bad_rows="drop")
+    panel.wait()
+    state = panel.view.comm.traits["state"]
+    assert state["rows"] == 115 and "5 rows were left out" in state["note"] and not state["can_leave_out"] and state["checked"]
+    one_class = panel_of(frame().assign(label="same"))
+    assert "error or drop" in says(one_class, "prepare", bad_rows="burn")["error"]
+    assert "can't be split" in one_class.view.comm.traits["state"]["note"] and not one_class.view.comm.traits["state"]["can_leave_out"]
+
+
+def test_what_was_said_last_is_what_is_so(panel_of, monkeypatch):
+    "A thread that ends while the panel opens is not spoken of for ever: each word is put together and sent in one."
+    real, told = DataPanel._state, []
+
+    def slow(panel):
+        state = real(panel)
+        if threading.current_thread() is threading.main_thread() and state["job"] and not told:
+            told.append(state["job"])
+            time.sleep(1)  # in which the thread is done
+        return state
+
+    monkeypatch.setattr(DataPanel, "_state", slow)
+    rows = frame().assign(label="same")
+    for _ in range(5):
+        panel = panel_of(rows)
+        assert panel.view.comm.traits["state"]["job"] is None
+        told.clear()
 
 
 def test_before_and_after_shows_no_secret(panel_of):
@@ -434,7 +551,7 @@ def test_a_file_that_changes_while_it_is_open_is_not_mixed_up(panel_of, tmp_path
     panel = panel_of(str(file))
     frame(80).to_csv(file, index=False)
     os.utime(file, ns=(1, 1))
-    assert "has changed since" in says(panel, "prepare")["error"] and panel.view.comm.traits["page"]["of"] == 120
+    assert "has changed since" in says(panel, "prepare")["error"] and panel.view.comm.traits["page"]["of"] == 120 and panel.view.comm.traits["state"]["moved"]
 
 
 def test_findings_come_from_the_gate_and_again_after_changes(panel_of, monkeypatch):
@@ -444,7 +561,7 @@ def test_findings_come_from_the_gate_and_again_after_changes(panel_of, monkeypat
     panel = panel_of(data)
     assert [finding.kind for finding in panel.findings] == ["near_copies"] and seen == [data]
     says(panel, "cure", 0)
-    assert panel.view.comm.traits["state"]["stale"] and "data.policy.near_copies=drop" in str(panel.view.comm.traits["state"]["code"])
+    assert panel.view.comm.traits["state"]["stale"] and "clean(dataset, {'near_copies': 'drop'})" in dict(panel.view.comm.traits["state"]["code"])["Cell"]
     says(panel, "check")
     panel.wait()
     assert seen[1] is panel.dataset and panel.findings == [] and not panel.view.comm.traits["state"]["stale"] and panel.view.comm.traits["state"]["changed_rows"] == 2

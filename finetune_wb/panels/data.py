@@ -7,7 +7,6 @@ __all__ = ['LARGE', 'UNASKED', 'DataView', 'DataPanel']
 
 # %% ../../nbs/73_panels.data.ipynb #996bff43
 import os
-import shlex
 import threading
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -21,13 +20,15 @@ from ..data.findings import Change, DataFinding, rows_of
 from ..data.gate import inspect
 from ..data.ledger import Ledger, apply, load_ledger, replay
 from ..data.load import load_data
+from ..data.patterns import covered
 from ..data.split import SPLITS, Dataset
 from ..errors import DataError, Problem, WorkbenchError, nearest, plain, shown
 from .grid import Grid, cells, dataset_table, from_frame, read_arrow, read_head, value_text, write_csv
+from .keep import as_lines
 from .map import PROJECTIONS, chosen_points, project
 from .monitor import _where
 from .profile import balance, lengths, profile
-from .rows import PRIVATE, Step, Viewing, covered, detail, folded, pieces
+from .rows import PRIVATE, Step, Viewing, detail, folded, pieces
 from .view import PanelView, script, style
 from .work import Job, Working, _cell, take_over
 from ..recipe import DataSpec, Recipe
@@ -68,6 +69,11 @@ def _at_once(data: object) -> Grid | None:
 # %% ../../nbs/73_panels.data.ipynb #1f6f30e4
 def _many(rows: int) -> str: return f"These {rows:,} rows are shown as they stand in the file. To split and to check as many takes minutes."
 
+def _why_not(error: WorkbenchError) -> str:
+    "Why rows can't be split, in a few lines."
+    lines, more = [str(problem) for problem in error.problems], max(0, len(error.problems) - 3) + error.more
+    return "\n".join(["These rows are shown as they stand; they can't be split yet.", *lines[:3], *([f"… and {more:,} more like these."] if more else [])])
+
 def _stamp(data: object) -> tuple | None:
     "What changes when a file does."
     source = data.data.source if isinstance(data, Recipe) else data
@@ -83,21 +89,38 @@ class _Read(Working):
     def __init__(self, data, findings, recipe, vectors, size):
         super().__init__()
         self._given, self._recipe, self._vectors, self._checks = data, data if isinstance(data, Recipe) else recipe, vectors, findings is None
-        self._original, self._rows, self.findings, self._steps, self._stale, self._checked, self._note = None, None, [], [], False, False, ""
+        self._original, self._rows, self.findings, self._steps, self._checked, self._note, self._bad_rows = None, None, [], [], False, "", None
         self._made, self._profile, self._map, self._points, self._mapping, self._row, self._cure, self._stamp = [], {}, {}, {}, "", None, {}, _stamp(data)
         import pyarrow as pa
         grid = _at_once(data)
         self._raw, self._viewing = grid is not None, Viewing(grid if grid is not None else Grid(pa.table({})), size)
         self._measured = None  # tokenizer and length
-        self._wanted, self._refused, self._since = findings, None, 0  # steps that were made when the rows were checked last
+        self._wanted, self._refused, self._before, self._first, self._cured, self._ledger_file = findings, None, [], [], [], None  # _before: the steps when the rows were checked last; _first: what was found in them as they came
         self._begins = self.prepare
         if isinstance(data, Dataset): self._begins = lambda: self._settle(data)
         elif self._stamp and self._stamp[0] > LARGE and grid is not None:
             self._note, self._begins = f"The first {len(grid):,} rows; the others are being read.", self._read_all
         elif grid is not None and len(grid) > UNASKED: self._note, self._begins = _many(len(grid)), self._look_through
 
+# %% ../../nbs/73_panels.data.ipynb #8f2583e8
+class _ByRecipe(_Read):
+    "How the rows are read."
+
+    def _how(self) -> tuple:
+        "What `load_data` is given."
+        return self._spec, None if isinstance(self._given, Recipe) else self._given
+
+    @property
+    def _spec(self) -> Recipe:
+        "The recipe that the rows are read by."
+        recipe = self._recipe or Recipe()
+        return recipe if self._bad_rows is None else recipe.model_copy(update={"data": recipe.data.model_copy(update={"bad_rows": self._bad_rows})})
+
+    def _same_file(self) -> None:
+        if self._stamp != _stamp(self._given): raise DataError(Problem("the file has changed since this panel opened it", "Run the cell again.", file=self._name))
+
 # %% ../../nbs/73_panels.data.ipynb #a0916853
-class _Splits(_Read):
+class _Splits(_ByRecipe):
     "From rows as they stand to a data set."
 
     def _read_all(self) -> None:
@@ -113,32 +136,30 @@ class _Splits(_Read):
             else: self._split(job, *self._how())
         self._work("reading", "reading the file", do)
 
-    def _how(self) -> tuple:
-        "What `load_data` is given."
-        return (self._recipe, None if isinstance(self._given, Recipe) else self._given) if self._recipe else (DataSpec(), self._given)
-
-    def prepare(self):
-        "Splits the rows as `load_data` does, in a thread, and checks them."
+    def prepare(self, bad_rows: str | None = None):
+        "Splits the rows as `load_data` does, in a thread, and checks them; `bad_rows='drop'` leaves out those from which nothing can be learnt."
         if self._original is not None: return self
-        if self._stamp != _stamp(self._given): raise DataError(Problem("the file has changed since this panel opened it", "Run the cell again.", file=str(self._given)))
+        self._same_file()
+        if bad_rows not in (None, "error", "drop"): raise DataError(Problem("has to be error or drop", field="bad_rows", value=bad_rows))
+        self._bad_rows, self._refused, self._note = bad_rows, None, ""
         spec, source = self._how()
-        self._note = ""
         self._work("reading", "splitting the rows", lambda job: self._split(job, spec, source))
         return self
 
     def _split(self, job: Job, spec, source) -> None:
         try:
             dataset = load_data(spec, str(source) if isinstance(source, Path) else source)
-            if isinstance(spec, Recipe) and spec.data.ledger: dataset = replay(dataset, load_ledger(spec.data.ledger))
+            if spec.data.ledger: dataset = replay(dataset, load_ledger(spec.data.ledger))
         except WorkbenchError as error:
             self._refused = error
             if not self._raw: raise
-            with self._lock: self._note = f"These rows are shown as they stand; they can't be split yet.\n{error}"
+            with self._lock: self._note = _why_not(error)
             return self._look_through()
         job.step(0, 0)
-        if self._stamp != _stamp(self._given): raise DataError(Problem("the file has changed since this panel opened it", "Run the cell again.", file=str(self._given)))
+        self._same_file()
         grid = Grid(dataset_table(dataset))
         with self._lock:
+            if self._bad_rows == "drop" and (left := len(self._viewing.base) - len(grid)) > 0: self._note = f"{left:,} {'row was' if left == 1 else 'rows were'} left out: nothing could be learnt from {'it' if left == 1 else 'them'} (data.bad_rows=drop)."
             if dataset.ledger: self._note = f"{len(dataset.ledger):,} changes of {self._recipe.data.ledger} are made already."
             self._viewing.take(grid)
             self._settle(dataset)
@@ -165,11 +186,26 @@ class _Learnt(_Splits):
                 self._rows = ids, {row: place for place, row in enumerate(ids)}
             return self._rows
 
+    def _fold(self) -> None:
+        "What was done comes on the screen."
+        self._viewing.fold(folded(self._steps, self._ids[1]))
+        self._cured = [self._cure_made(found) for found in self.findings]
+
+    def _is_made(self, change: Change) -> bool:
+        "Whether a row is already as a change would leave it, or gone."
+        made, place = self._viewing.changes, self._ids[1][change.row]
+        return place in made.dropped or change.action != "drop" and made.values.get(change.field, {}).get(place) == change.value
+
+    def _cure_made(self, found: DataFinding) -> str:
+        "Which of a finding's cures was made in full; empty: none."
+        return next((name for name, changes in found.cures.items() if changes and all(map(self._is_made, changes))), "") if self._steps else ""
+
     def _learn(self, findings: list[DataFinding]) -> None:
         with self._lock:
-            self.findings, self._checked, self._stale, self._cure, self._since = findings, True, False, {}, len(self._steps)
+            self.findings, self._checked, self._cure, self._before = findings, True, {}, [*self._steps]
+            if self._checks and not self._steps: self._first = findings
             self._viewing.learn(findings, self._ids[1])
-            self._viewing.fold(folded(self._steps, self._ids[1]))
+            self._fold()
             self._publish()
 
 # %% ../../nbs/73_panels.data.ipynb #c2166e06
@@ -277,6 +313,9 @@ class _Points(_Maps):
 
     def _publish_map(self) -> None:
         "Points, and what they can be coloured by."
+        with self._lock: self._tell_map()
+
+    def _tell_map(self) -> None:
         if self.view is None or not self._map: return
         places, names, grid = self._map["places"], [column["name"] for column in self._viewing.columns], self._viewing.grid
         colours = []
@@ -293,22 +332,6 @@ class _Points(_Maps):
         ways = [[name, title] for name, title in PROJECTIONS.items() if name in self._points or "map" not in self._jobs]
         self.view.publish(map={"places": places.tolist(), "x": xy[:, 0].tolist(), "y": xy[:, 1].tolist(), "total": len(self._viewing.base), "said": self._map["said"], "how": self._map["how"], "projections": ways, "colours": colours}, state=self._state())
 
-# %% ../../nbs/73_panels.data.ipynb #b017d9fd
-_FILE = "rows.ledger.json"
-
-def _as_code(
-    steps: Sequence[Step],
-    recipe: bool,  # whether there is one
-) -> list[list[str]]:  # [name, text] a line
-    "What reproduces the mended data set, in a cell and on the command line."
-    if not steps: return []
-    policy = {step.kind: step.cure for step in steps} if all(step.whole for step in steps) else {}
-    made = [f"data.policy.{kind}={cure}" for kind, cure in policy.items()] or [f"data.ledger={_FILE}"]
-    lines = [["Policy", "data:\n  policy:\n" + "\n".join(f"    {kind}: {cure}" for kind, cure in policy.items())]] if policy else [["File", f'panel.ledger.save("{_FILE}")']]
-    if recipe: cell = f"recipe = override(recipe, {', '.join(map(repr, made))})"
-    else: cell = f"dataset, ledger = clean(dataset, {policy!r})" if policy else f'dataset = replay(dataset, load_ledger("{_FILE}"))'
-    return [*lines, ["Cell", cell], ["Command", shlex.join(["ftwb", "train", "recipe.yaml", *made])]]
-
 # %% ../../nbs/73_panels.data.ipynb #e3631fdc
 def _finding_told(finding: DataFinding, count: int, applied: str) -> dict:
     return {"kind": finding.kind, "severity": finding.severity, "what": plain(finding.what), "rows": count, "groups": len(finding.groups), "scored": finding.scored, "evidence": [[plain(row), plain(text)] for row, text in finding.evidence],
@@ -321,17 +344,26 @@ class _Says(_Points):
         counts = self._profile.get("balance") or []
         return [[name, sum(each.values())] for name, each in counts]
 
+    @property
+    def policy(self) -> dict[str, str]:
+        "Kind → cure, where nothing was done but to cure all that `inspect` finds of these kinds in the rows as they come; else empty, and the ledger has to be kept."
+        cures = {step.kind: step.cure for step in self._steps}
+        if not all(step.first for step in self._steps) or self._vectors is not None or "too_long" in cures: return {}  # a policy has neither these vectors nor a tokenizer
+        return cures if all(name == cures[found.kind] for found in self._first if found.kind in cures and found.cures for name in [self._cure_made(found)]) else {}
+
+    def _as_code(self) -> list[list[str]]: return as_lines(self._given, self._spec, self.policy, self._ledger_file) if self._steps else []
+
     def _state(self) -> dict:
         "All but the rows."
         viewing, data = self._viewing, self._original
         job = self._jobs.get("reading") or self._jobs.get("checking") or self._jobs.get("map") or self._jobs.get("profile")
-        applied = {(step.kind, step.found): step.cure for step in self._steps[self._since :] if step.kind}
-        told = [_finding_told(found, len(places), applied.get((found.kind, found.what), "")) for found, places in zip(self.findings, viewing.places)]
+        told = [_finding_told(found, len(places), cured) for found, places, cured in zip(self.findings, viewing.places, self._cured)]
         label_count = len(data.label_names) if data is not None and data.label_names else len(self._labels())
         return {"task": data.task if data is not None else "", "source": plain(str(data.source if data is not None else self._name)), "rows": len(viewing.base), "splits": {split: len(getattr(data, split)) for split in SPLITS} if data is not None else {},
-                "columns": viewing.columns, "labels": self._labels(), "label_count": label_count, "findings": told, "checked": self._checked, "checking": "checking" in self._jobs, "can_check": data is not None, "stale": self._stale, "can_edit": data is not None,
-                "note": self._note, "can_prepare": data is None and self._raw and "reading" not in self._jobs and "can't be split" not in self._note, "changes": [{"what": plain(step.what), "count": len(step.changes)} for step in self._steps],
-                "changed_rows": len(viewing.changes.places), "dropped": len(viewing.changes.dropped), "code": _as_code(self._steps, self._recipe is not None), "mapping": self._mapping or ("reading the rows…" if "map" in self._jobs and not self._map else ""),
+                "columns": viewing.columns, "labels": self._labels(), "label_count": label_count, "findings": told, "checked": self._checked, "checking": "checking" in self._jobs, "can_check": data is not None, "stale": self._steps != self._before, "can_edit": data is not None,
+                "note": self._note, "can_prepare": data is None and self._raw and "reading" not in self._jobs and self._refused is None, "can_leave_out": bool(self._refused and data is None and "reading" not in self._jobs and any("bad_rows" in problem.fix for problem in self._refused.problems)), "moved": self._stamp != _stamp(self._given),
+                "changes": [{"what": plain(step.what), "count": len(step.changes)} for step in self._steps],
+                "changed_rows": len(viewing.changes.places), "dropped": len(viewing.changes.dropped), "code": self._as_code(), "ledger_file": self._ledger_file or "", "mapping": self._mapping or ("reading the rows…" if "map" in self._jobs and not self._map else ""),
                 "job": {"name": job.name, "done": job.done, "total": job.total} if job else None, "asked": self._asked}
 
 # %% ../../nbs/73_panels.data.ipynb #efa71720
@@ -344,12 +376,13 @@ class _Tells(_Says):
         return str(given) if isinstance(given, str | Path | Mapping) and not isinstance(given, Mapping) else type(given).__name__
 
     def _publish(self, page: bool = True) -> None:
-        if self.view is None: return
-        told = {"state": self._state(), "error": self.error, "cure": self._cure}
-        if page:
-            told["page"] = {**self._viewing.page(), "asked": self._asked}
-            if {**told["state"], "asked": 0} == {**self.view.state, "asked": 0}: del told["state"]  # a page turned is all that travels
-        self.view.publish(**told)
+        with self._lock:  # what one thread says is not overtaken by what another said before
+            if self.view is None: return
+            told = {"state": self._state(), "error": self.error, "cure": self._cure}
+            if page:
+                told["page"] = {**self._viewing.page(), "asked": self._asked}
+                if {**told["state"], "asked": 0} == {**self.view.state, "asked": 0}: del told["state"]  # a page turned is all that travels
+            self.view.publish(**told)
 
     def _heard(self, kind: str, job: Job) -> None:
         if kind == "map" and not job.over and not self._map: self._mapping = f"reading row {job.done:,} of {job.total:,}…" if job.total else ""
@@ -394,13 +427,16 @@ class _Asked(_Tells):
         return self
 
 # %% ../../nbs/73_panels.data.ipynb #01677a3c
+def _free(name: str, suffix: str) -> Path:
+    "A file of the working folder that is not there yet."
+    return next(file for i in range(1, 10_000) if not (file := Path(f"{name}{'' if i == 1 else f'-{i}'}{suffix}")).exists())
+
 class _Saves(_Asked):
     "Files."
 
     def save_csv(self, path: str | Path | None = None):
         "Writes the rows found, as they are now, to a csv file that a spreadsheet opens as text; `None` takes rows.csv, rows-2.csv and so on in the working folder."
-        free = (Path(f"rows{'' if i == 1 else f'-{i}'}.csv") for i in range(1, 10_000))
-        path = Path(path) if path is not None else next(file for file in free if not file.exists())
+        path = Path(path) if path is not None else _free("rows", ".csv")
         with self._lock:
             places = self._viewing.found()
             dropped = np.array([*self._viewing.changes.dropped], dtype=np.int64)
@@ -418,6 +454,15 @@ class _Changes(_Saves):
         "With all that was changed here; the one that was given stays as it was."
         if self._original is None: raise DataError(Problem("the rows have not been split yet", "`prepare()` does that; `wait()` waits for it."))
         return self._applied(self._steps)
+
+    def save_ledger(self, path: str | Path | None = None):
+        "Writes what was done to a file that `data.ledger` of a recipe reads; `None` takes rows.ledger.json, rows-2.ledger.json and so on in the working folder."
+        path = Path(path) if path is not None else _free("rows", ".ledger.json")
+        with self._lock:
+            self.ledger.save(path)
+            self._ledger_file = str(path)
+            self._publish(page=False)
+        return self
 
     @property
     def ledger(self) -> Ledger:
@@ -447,8 +492,8 @@ class _Steps(_Changes):
         "Other changes than before. Raises `DataError` where the ledger refuses them, and then nothing has changed."
         with self._lock:
             self._applied(steps)
-            self._steps, self._stale, self._cure = steps, True, {}
-            self._viewing.fold(folded(steps, self._ids[1]))
+            self._steps, self._cure, self._ledger_file = steps, {}, None
+            self._fold()
             self._publish()
             if self._row is not None: self.open(self._row)
         return self
@@ -464,10 +509,12 @@ class _Steps(_Changes):
         if steps == self._steps: raise DataError(Problem("this row is not dropped", field="row", value=row))
         return self._become(steps)
 
-    def undo(self):
-        "Takes back what was done last."
+    def undo(self, step: int | None = None):
+        "Takes back what was done last, or one of the steps by its number from 0."
         if not self._steps: raise DataError(Problem("there is nothing to undo"))
-        return self._become(self._steps[:-1])
+        at = len(self._steps) - 1 if step is None else step
+        if not isinstance(at, int) or isinstance(at, bool) or not 0 <= at < len(self._steps): raise DataError(Problem("there is no such step", f"They are numbered from 0 to {len(self._steps) - 1}.", field="step", value=step))
+        return self._become(self._steps[:at] + self._steps[at + 1 :])
 
 # %% ../../nbs/73_panels.data.ipynb #a80bb675
 class _Cures(_Steps):
@@ -504,13 +551,17 @@ class _Cures(_Steps):
         kept = value_text(self._viewing.seen.data(context)[place].as_py()) or "" if change.action in ("relabel", "move") else ""
         return {"row": plain(change.row), "pieces": shown, "kept": covered([kept[:400]])[0]}
 
-    def cure(self, finding: int, name: str | None = None):
-        "Takes a cure of a finding, by its number; the first of its cures where none is named. Raises `DataError` where its rows were changed since they were looked at: its texts would undo that."
+    def cure(self, finding: int, name: str | None = None, rows: Sequence[int | str] | None = None):
+        "Takes a cure of a finding, by its number; the first of its cures where none is named, for all of its rows or some. Raises `DataError` where they were changed since they were looked at: its texts would undo that."
         found, name = self._found(finding, name)
-        touched = {(change.row, change.field) for step in self._steps[self._since :] for change in step.changes if change.field}
-        clash = sum((change.row, change.field) in touched for change in found.cures[name])
+        some = None if rows is None else {self._ids[0][self._place(row)] for row in rows}
+        left = [change for change in found.cures[name] if (some is None or change.row in some) and not self._is_made(change)]
+        touched = {(change.row, change.field) for step in self._steps if step not in self._before for change in step.changes if change.field}
+        clash = sum((change.row, change.field) in touched for change in left)
         if clash: raise DataError(Problem(f"{clash:,} of the rows were changed since they were checked, and this cure would undo that", "Check again, then take it.", field="cure", value=name))
-        return self._become([*self._steps, Step(f"{found.kind}: {name}", tuple(found.cures[name]), found.kind, name, found.what, self._checks and not self._since and sum(each.kind == found.kind and bool(each.cures) for each in self.findings) == 1)])
+        if some is not None and not left: raise DataError(Problem("this cure does nothing to these rows", field="cure", value=name))
+        told = f"{found.kind}: {name}" if some is None else f"{plain(next(iter(some)))}: {name} ({found.kind})"
+        return self._become([*self._steps, Step(told, tuple(left), found.kind, name, found.what, self._checks and not self._before and some is None and sum(each.kind == found.kind and bool(each.cures) for each in self.findings) == 1, self._checks and not self._before)]) if left else self
 
 # %% ../../nbs/73_panels.data.ipynb #d6b34853
 class _Edits(_Cures):
@@ -532,6 +583,24 @@ class _Edits(_Cures):
             if isinstance(value, str) or len(value) != len(old): raise DataError(Problem(f"{field} has {len(old)} turns", "Give the content of each.", field=field))
             value = [{**turn, "content": content} for turn, content in zip(old, value)]
         return self._do(f"{self._ids[0][place]}: {field} edited", Change(self._ids[0][place], "edit", field, value))
+
+    def _standing(self) -> list[int]:
+        "Places of the rows found that are not dropped."
+        return [place for place in self._viewing.found().tolist() if place not in self._viewing.changes.dropped]
+
+    def relabel_found(self, label: str):
+        "Gives all rows that are shown (found by a search, filters or the map) another class."
+        if self._original is None or label not in self._original.label_names: raise DataError(Problem("is no class of these rows", nearest(str(label), self._original.label_names if self._original is not None else ()), field="label", value=label))
+        now = self._viewing.grid.data("label")
+        rows = [self._ids[0][place] for place in self._standing() if now[place].as_py() != label]
+        if not rows: raise DataError(Problem("all rows found have this class already", field="label", value=label))
+        return self._do(f"{len(rows):,} {'row' if len(rows) == 1 else 'rows'} found: relabelled {shown(label)}", *(Change(row, "relabel", "label", label) for row in rows))
+
+    def drop_found(self):
+        "Leaves out all rows that are shown (found by a search, filters or the map)."
+        places = self._standing()
+        if not places: raise DataError(Problem("there are no rows to drop"))
+        return self.drop(*places)
 
     def drop(self, *rows: int | str):
         "Leaves rows out."
@@ -575,7 +644,7 @@ class _Displays(_Edits):
 # %% ../../nbs/73_panels.data.ipynb #a2b82f30
 class DataPanel(_Displays):
     "The rows of a data set, what is wrong with them, and changes that can be undone."
-    asked_for = ("show", "open", "save_csv", "look_at", "cure", "relabel", "edit", "drop", "restore", "undo", "check", "prepare", "map")
+    asked_for = ("show", "open", "save_csv", "look_at", "cure", "relabel", "relabel_found", "edit", "drop", "drop_found", "restore", "undo", "save_ledger", "check", "prepare", "map")
 
     def __init__(
         self,

@@ -120,6 +120,9 @@ export function legend(codes, names, known = COLOURS) {
   return { entries: ranked.map(([code, count]) => ({ code, name: names[code], count, colour: colour.get(code) ?? -1 })), colours: codes.map(code => colour.get(code) ?? -1) };
 }
 
+/** A score, short, and small ones still apart from each other. */
+export const scoreText = score => (score > 0 && score < 0.01 ? score.toPrecision(1) : score.toFixed(2));
+
 /** What a cure would do, in words: "drop 31 rows". */
 export function cureText(name, count) {
   const verbs = { drop: "Drop", relabel: "Relabel", redact: "Redact", pseudonymise: "Pseudonymise", edit: "Edit", move: "Move" };
@@ -134,7 +137,7 @@ const SEVERITIES = { error: ["bad", "✕ error"], warning: ["warn", "⚠ warning
 const CLASSES = 500;  // that a select bears
 
 function makePanel(model, signal) {
-  const panel = newPanel(model, signal, { tab: null, active: 0, open: null, code: false, sought: "", whole: null, by: "", all: false, lasso: null, cure: "" });
+  const panel = newPanel(model, signal, { tab: null, chosen: false, active: 0, open: null, code: false, sought: "", whole: null, by: "", all: false, lasso: null, ring: null, form: false, far: false });
   /** Another page; what is not said stays as it is. */
   panel.show = fields => panel.ask("show", fields);
   panel.filter = (name, condition) => panel.show({ where: { ...panel.page.where, [name]: condition } });
@@ -157,9 +160,9 @@ function build(panel) {
   panel.table = buildTable(panel);
   panel.notice = h("div", { class: "ftwb-empty", hidden: true });
   panel.pager = buildPager(panel, at => { panel.active = 0; panel.show({ at }); });
-  panel.detail = h("article", { class: "ftwb-detail", hidden: true, "aria-label": "Row" });
+  panel.detail = panel.on(h("article", { class: "ftwb-detail", "aria-label": "Row" }), "keydown", event => { if (event.key === "Escape") { event.stopPropagation(); shut(panel); } });
   panel.root = h("div", { class: "ftwb ftwb-panel ftwb-dp", role: "region", "aria-label": "Data", id: panel.id }, ...head, panel.facts, panel.note, panel.tabs.root, ...Object.values(panel.sheets),
-    panel.tools.root, panel.table.root, panel.notice, panel.pager.root, panel.detail);
+    panel.tools.root, panel.table.root, panel.notice, panel.pager.root);
 }
 
 function buildTabs(panel) {
@@ -173,7 +176,8 @@ function buildTabs(panel) {
 }
 
 function choose(panel, name) {
-  panel.tab = panel.tab === name ? "" : name;
+  panel.tab = name;
+  panel.chosen = true;
   if (panel.tab === "map" && !panel.model.get("map")?.places && !panel.state.mapping) panel.ask("map");
   paint(panel);
 }
@@ -182,47 +186,60 @@ function choose(panel, name) {
 
 function buildFindings(panel) {
   const made = { items: h("ul", { class: "ftwb-alerts" }), none: h("p", { class: "ftwb-clean" }), again: panel.button("Check again", () => panel.ask("check"), { title: "Look through the rows as they are now" }) };
-  made.root = h("div", {}, h("div", { class: "ftwb-line" }, made.none, made.again), made.items);
+  made.next = panel.button("Next finding", () => lookInto(panel, nextFinding(panel)), { class: "ftwb-button ftwb-small ftwb-end", "data-next": "true" });
+  made.root = h("div", {}, h("div", { class: "ftwb-line" }, made.none, made.again, made.next), made.items);
   return made;
+}
+
+/** The next finding that has rows and is not cured; -1 where there is none. */
+const nextFinding = ({ state, page }) => (page.finding === null ? -1 : state.findings.findIndex((finding, i) => i > page.finding && finding.rows && !finding.applied));
+
+/** A finding's rows, and what the first of its cures would do; null: all rows. */
+function lookInto(panel, number) {
+  panel.active = 0;
+  panel.show({ finding: number });
+  const finding = panel.state.findings[number];
+  if (finding?.cures.length && !finding.applied) panel.ask("look_at", { values: [number, finding.cures[0][0]] });
+}
+
+/** What is open of the findings, in words. */
+export function findingsText(findings, stale) {
+  const open = findings.filter(finding => !finding.applied), cured = findings.length - open.length;
+  const counts = Object.keys(SEVERITIES).map(name => [open.filter(finding => finding.severity === name).length, name]).filter(([count]) => count).map(([count, name]) => plural(count, name));
+  if (!findings.length) return "✓ Nothing was found.";
+  return `${[counts.join(", ") || "Nothing is open", cured ? `${formatCount(cured)} cured` : ""].filter(Boolean).join("; ")}.${stale ? " They speak of the rows as they were before your changes." : ""}`;
 }
 
 function paintFindings(panel) {
   const { state, page, findings: made } = panel, cure = panel.model.get("cure") ?? {};
-  const rows = state.findings.map((finding, i) => ({ ...finding, number: i, chosen: page.finding === i, cure: page.finding === i && cure.finding === i ? cure : null, stale: state.stale }));
+  const rows = state.findings.map((finding, i) => ({ ...finding, number: i, chosen: page.finding === i, cure: page.finding === i && cure.finding === i ? cure : null })).filter(({ chosen }) => chosen || page.finding === null);
   list(made.items, rows, finding => buildFinding(panel, finding));
-  const errors = state.findings.filter(finding => finding.severity === "error").length, said = state.checking ? "Looking for copies, leaks, labels, personal data and shape…"
-    : !state.checked ? (state.can_check ? "The rows have not been checked yet." : "Findings come once the rows are split.") : !state.findings.length ? "✓ Nothing was found."
-      : `${plural(state.findings.length, "finding")}${errors ? `, ${plural(errors, "error")}` : ""}.${state.stale ? " They speak of the rows as they were before your changes." : ""}`;
-  say(made.none, said);
+  say(made.none, state.checking ? "Looking for copies, leaks, labels, personal data and shape…" : state.checked ? findingsText(state.findings, state.stale) : state.can_check ? "The rows have not been checked yet." : "Findings come once the rows are split.");
   mark(made.none, "data-tone", state.checked && !state.findings.length ? "good" : "calm");
   say(made.again, state.checked ? "Check again" : "Check");
   show(made.again, state.can_check && !state.checking && (state.stale || !state.checked));
+  show(made.next, nextFinding(panel) >= 0);
   show(made.items, state.findings.length > 0);
 }
 
 function buildFinding(panel, finding) {
   const [tone, word] = SEVERITIES[finding.severity] ?? SEVERITIES.note, held = finding.rows > 0;
-  const rows = held ? [panel.button(finding.chosen ? "Show all rows" : `Show ${plural(finding.rows, "row")}`, () => { panel.cure = ""; panel.active = 0; panel.show({ finding: finding.chosen ? null : finding.number }); if (!finding.chosen && finding.cures.length) panel.ask("look_at", { values: [finding.number, finding.cures[0][0]] }); },
-    { "data-rows": finding.kind, "aria-pressed": String(finding.chosen) })] : [];
+  const rows = held ? [panel.button(finding.chosen ? "All findings" : `Show ${plural(finding.rows, "row")}`, () => lookInto(panel, finding.chosen ? null : finding.number), { "data-rows": finding.kind, "aria-pressed": String(finding.chosen) })] : [];
   const done = finding.applied ? [h("span", { class: "ftwb-badge", "data-tone": "good" }, `✓ ${finding.applied}`)] : [];
   const cures = finding.applied || finding.chosen ? [] : finding.cures.slice(0, 1).map(([name, count]) => panel.button(cureText(name, count), () => panel.ask("cure", { values: [finding.number, name] }), { class: "ftwb-button ftwb-small ftwb-cure", "data-cure": finding.kind, title: "On the ledger, and can be undone" }));
-  const text = h("div", {}, h("p", {}, h("b", {}, kindly(finding.kind)), `: ${spoken(finding.what)}.`), h("p", { class: "ftwb-soft" }, spoken(finding.fix)));
-  if (finding.chosen) text.append(...more(panel, finding));
+  const text = h("div", {}, h("p", {}, h("b", {}, kindly(finding.kind)), `: ${spoken(finding.what)}.`), ...(finding.fix ? [h("p", { class: "ftwb-soft" }, spoken(finding.fix))] : []));
+  if (!held && finding.evidence.length) text.append(evidenceOf(finding));
+  if (finding.chosen && !finding.applied && finding.cure) text.append(buildCure(panel, finding, finding.cure));
   return h("li", { "data-tone": tone, "data-kind": finding.kind, "data-chosen": String(finding.chosen) }, h("span", { class: "ftwb-mark" }, word), text, h("span", { class: "ftwb-group" }, ...done, ...rows, ...cures));
 }
 
-function more(panel, finding) {
-  const parts = [];
-  if (finding.evidence.length) parts.push(h("ul", { class: "ftwb-evidence", "aria-label": "Evidence" }, ...finding.evidence.slice(0, 6).map(([row, seen]) => h("li", {}, h("span", { class: "ftwb-name" }, spoken(row)), " ", h("span", { dir: "auto" }, spoken(seen)))),
-    ...(finding.evidence.length > 6 ? [h("li", { class: "ftwb-soft" }, `and ${formatCount(finding.evidence.length - 6)} more in the table`)] : [])));
-  if (!finding.applied && finding.cure) parts.push(buildCure(panel, finding, finding.cure));
-  return parts;
-}
+/** What was seen, where there are no rows that the table could show it beside. */
+const evidenceOf = finding => h("ul", { class: "ftwb-evidence", "aria-label": "Evidence" }, ...finding.evidence.slice(0, 6).map(([row, seen]) => h("li", {}, h("span", { class: "ftwb-name" }, spoken(row)), " ", h("span", { dir: "auto" }, spoken(seen)))));
 
 function buildCure(panel, finding, cure) {
   const names = finding.cures.map(([name, count]) => panel.button(kindly(name), () => panel.ask("look_at", { values: [finding.number, name] }), { "aria-pressed": String(name === cure.name), title: cureText(name, count) }));
   const samples = cure.samples.map(sample => h("li", {}, h("span", { class: "ftwb-name" }, spoken(sample.row)), h("div", { class: "ftwb-diff", dir: "auto" }, ...sample.pieces.map(([kind, text]) => h(kind === "gone" ? "del" : kind === "new" ? "ins" : "span", {}, spoken(text)))),
-    ...(sample.kept ? [h("div", { class: "ftwb-soft" }, "stays: ", h("span", { dir: "auto" }, spoken(sample.kept)))] : [])));
+    ...(sample.kept ? [h("div", { class: "ftwb-soft" }, cure.name === "drop" ? "stays: " : "", h("span", { dir: "auto" }, spoken(sample.kept)))] : [])));
   const rest = cure.count - cure.samples.length;
   return h("div", { class: "ftwb-cure-view", role: "group", "aria-label": "Cure" }, h("div", { class: "ftwb-line" }, h("span", { class: "ftwb-soft" }, finding.cures.length > 1 ? "Cures" : "Cure"), ...names,
     panel.button(`Apply: ${cureText(cure.name, cure.count).toLowerCase()}`, () => panel.ask("cure", { values: [finding.number, cure.name] }), { class: "ftwb-button ftwb-small ftwb-primary", "data-apply": cure.name })),
@@ -251,7 +268,7 @@ function bars(panel, found, { of = "", unit = "", name = null, line = null, labe
 function paintColumns(panel) {
   const profile = panel.model.get("profile") ?? {}, { state } = panel;
   const cards = [];
-  if (profile.lengths) cards.push({ card: "lengths", found: profile.lengths });
+  if (profile.lengths?.counted) cards.push({ card: "lengths", found: profile.lengths });
   if (profile.balance?.length) cards.push({ card: "balance", found: profile.balance, splits: Object.keys(state.splits), all: panel.all });
   const told = new Set(["origin", ...(Object.keys(state.splits).length ? ["split"] : []), ...(profile.balance?.length ? ["label"] : [])]);  // in other words above
   for (const column of state.columns) if (!told.has(column.name)) cards.push({ card: "column", column, found: profile.columns?.[column.name] ?? null });
@@ -305,10 +322,12 @@ function columnCard(panel, { column, found }) {
 // The map.
 
 function buildMap(panel) {
-  const { on, labelled } = panel, made = { by: h("select", { class: "ftwb-input" }), how: h("select", { class: "ftwb-input" }), canvas: h("canvas", { "aria-hidden": "true" }), hint: h("span", { class: "ftwb-soft" }), keys: h("div", { class: "ftwb-map-keys", role: "group", "aria-label": "Legend: show the rows of one" }) };
+  const { on, labelled } = panel, made = { by: h("select", { class: "ftwb-input" }), how: h("select", { class: "ftwb-input" }), canvas: h("canvas", { "aria-hidden": "true" }), hint: h("span", { class: "ftwb-soft", "aria-live": "polite" }), keys: h("div", { class: "ftwb-map-keys", role: "group", "aria-label": "Legend: show the rows of one" }) };
   on(made.by, "change", () => { panel.by = made.by.value; paintMap(panel); });
   on(made.how, "change", () => panel.ask("map", { how: made.how.value }));
-  made.plot = h("div", { class: "ftwb-map", role: "img", "aria-label": "Map of the rows" }, made.canvas);
+  made.plot = h("div", { class: "ftwb-map", role: "application", tabIndex: 0, "aria-label": "Map of the rows" }, made.canvas);
+  on(made.plot, "keydown", event => ringKeys(panel, event));
+  for (const name of ["focus", "blur"]) on(made.plot, name, () => sayHint(panel));
   on(made.plot, "pointerdown", event => { if (event.button) return; made.plot.setPointerCapture(event.pointerId); panel.lasso = [pointOf(made, event)]; event.preventDefault(); });
   on(made.plot, "pointermove", event => { if (!panel.lasso) return; panel.lasso.push(pointOf(made, event)); drawMap(panel); });
   on(made.plot, "pointerup", event => { if (panel.lasso) { panel.lasso.push(pointOf(made, event)); caught(panel); } });
@@ -322,9 +341,11 @@ function buildMap(panel) {
 const pointOf = (made, event) => { const box = made.plot.getBoundingClientRect(); return [event.clientX - box.left, event.clientY - box.top]; };
 const PAD = 10, GRAIN = 1000;  // pixels around the points; coordinates travel as whole thousandths
 
+const inset = share => (share + 0.02) / 1.04;  // what lies far out was drawn in to -0.02 and 1.02
+
 function places(panel) {
   const map = panel.model.get("map") ?? {}, width = panel.map.plot.clientWidth - 2 * PAD, height = panel.map.plot.clientHeight - 2 * PAD;
-  return { map, xs: (map.x ?? []).map(x => PAD + (width * x) / GRAIN), ys: (map.y ?? []).map(y => PAD + height - (height * y) / GRAIN) };
+  return { map, xs: (map.x ?? []).map(x => PAD + width * inset(x / GRAIN)), ys: (map.y ?? []).map(y => PAD + height - height * inset(y / GRAIN)) };
 }
 
 /** The end of a lasso: what lies in it, or the point that was clicked. */
@@ -334,12 +355,39 @@ function caught(panel) {
   const [first] = path, far = path.some(([x, y]) => Math.hypot(x - first[0], y - first[1]) > 5);
   if (!far) {
     const hit = nearest(first, xs, ys, 9);
-    if (hit >= 0) { panel.active = 0; panel.open = map.places[hit]; panel.ask("open", { values: [map.places[hit]] }); }
+    if (hit >= 0) { panel.active = 0; panel.open = map.places[hit]; panel.far = true; panel.ask("open", { values: [map.places[hit]] }); }
     return drawMap(panel);
   }
   const found = map.places.filter((_, i) => inside([xs[i], ys[i]], path));
   if (found.length) { panel.active = 0; panel.show({ picked: found }); }
   drawMap(panel);
+}
+
+/** What the keyboard does instead of a lasso: a circle that is moved and sized. */
+function ringKeys(panel, event) {
+  const { plot } = panel.map, { clientWidth: width, clientHeight: height } = plot, ways = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }, way = ways[event.key];
+  if (event.altKey || event.ctrlKey || event.metaKey || !(way || ["+", "-", "Enter", "Escape"].includes(event.key))) return;
+  event.preventDefault();
+  event.stopPropagation();
+  const ring = panel.ring ?? { x: width / 2, y: height / 2, r: Math.min(width, height) / 8 }, step = event.shiftKey ? 4 : ring.r / 2;
+  if (event.key === "Enter" && panel.ring) { const found = ringed(panel); if (found.length) { panel.active = 0; panel.show({ picked: found }); } }
+  else if (event.key === "Escape") panel.ring = null;
+  else if (!way) panel.ring = { ...ring, r: clamp(ring.r * (event.key === "+" ? 1.25 : 0.8), 6, height) };
+  else panel.ring = { ...ring, x: clamp(ring.x + way[0] * step, 0, width), y: clamp(ring.y + way[1] * step, 0, height) };
+  sayHint(panel);
+  drawMap(panel);
+}
+
+/** The rows in the circle. */
+function ringed(panel) {
+  const { map, xs, ys } = places(panel), { x, y, r } = panel.ring;
+  return map.places.filter((_, i) => Math.hypot(xs[i] - x, ys[i] - y) <= r);
+}
+
+function sayHint(panel) {
+  const { hint, plot } = panel.map;
+  say(hint, panel.ring ? `${plural(ringed(panel).length, "row")} in the circle: Enter shows them, arrows move it, + and - size it, Escape takes it away.`
+    : document.activeElement === plot ? "Arrow keys bring a circle that catches points." : "Draw around points to see their rows; click one to open it.");
 }
 
 function paintMap(panel) {
@@ -350,15 +398,16 @@ function paintMap(panel) {
   options(made.how, map.projections ?? [], map.how ?? "");
   show(made.root.firstChild, there);
   show(made.plot.parentElement, there);
-  say(made.hint, "Draw around points to see their rows; click one to open it.");
+  sayHint(panel);
   say(made.note, there ? `${plural(map.places.length, "point")}${map.places.length < map.total ? ` of ${formatCount(map.total)} rows` : ""}${map.said}${state.mapping ? ` · ${state.mapping}` : ""}` : state.mapping || "No map yet.");
   mark(made.plot, "aria-label", there ? `Map of ${plural(map.places.length, "row")}, coloured by ${ways.find(([name]) => name === panel.by)?.[1]}; the legend beside it filters by the same` : "Map");
   if (!there) return list(made.keys, [], () => null);
   const way = map.colours.find(({ name }) => name === panel.by), { entries, colours } = legend(way.codes, way.names);
   panel.colours = colours;
   const chosen = entry => (way.name === "finding" ? panel.page.finding === entry.code : String(panel.page.where[way.name]?.[1]) === String(way.names[entry.code]));
-  list(made.keys, entries.slice(0, 40).map((entry, i) => ({ ...entry, chosen: chosen(entry), by: way.name, first: !i })), entry => {
-    const text = entry.by === "finding" ? kindly(entry.name) : spoken(entry.name), dot = h("i", { class: "ftwb-dot", "data-colour": String(entry.colour) });
+  const twice = name => way.name === "finding" && way.names.indexOf(name) !== way.names.lastIndexOf(name);
+  list(made.keys, entries.slice(0, 40).map((entry, i) => ({ ...entry, chosen: chosen(entry), by: way.name, first: !i, more: twice(entry.name) ? state.findings[entry.code]?.what ?? "" : "" })), entry => {
+    const text = entry.by === "finding" ? kindly(entry.name) + (entry.more ? `: ${spoken(entry.more)}` : "") : spoken(entry.name) || "(empty)", dot = h("i", { class: "ftwb-dot", "data-colour": String(entry.colour) });
     const element = panel.button("", () => {
       panel.active = 0;
       if (entry.by === "finding") panel.show({ finding: entry.chosen ? null : entry.code });
@@ -394,12 +443,13 @@ function drawMap(panel) {
   }
   const open = map.places.indexOf(panel.open);
   if (open >= 0) { pen.globalAlpha = 1; pen.strokeStyle = colour("--ftwb-ink"); pen.lineWidth = 2; pen.beginPath(); pen.arc(xs[open], ys[open], 6, 0, 7); pen.stroke(); }
-  if (panel.lasso?.length > 1) {
+  const path = panel.lasso?.length > 1 ? panel.lasso : panel.ring ? Array.from({ length: 48 }, (_, i) => [panel.ring.x + panel.ring.r * Math.cos((i * Math.PI) / 24), panel.ring.y + panel.ring.r * Math.sin((i * Math.PI) / 24)]) : [];
+  if (path.length) {
     pen.globalAlpha = 1;
     pen.strokeStyle = pen.fillStyle = colour("--ftwb-focus");
     pen.lineWidth = 1.5;
     pen.beginPath();
-    panel.lasso.forEach(([x, y], i) => (i ? pen.lineTo(x, y) : pen.moveTo(x, y)));
+    path.forEach(([x, y], i) => (i ? pen.lineTo(x, y) : pen.moveTo(x, y)));
     pen.closePath();
     pen.stroke();
     pen.globalAlpha = 0.1;
@@ -411,13 +461,14 @@ function drawMap(panel) {
 
 function paintChanges(panel) {
   const { state } = panel;
-  list(panel.changes, [{ changes: state.changes, code: state.code, rows: state.changed_rows, can: state.can_edit }], ({ changes, code, rows, can }) => {
+  list(panel.changes, [{ changes: state.changes, code: state.code, rows: state.changed_rows, can: state.can_edit, file: state.ledger_file, only: panel.page.changed }], ({ changes, code, rows, can, file }) => {
     if (!changes.length) return h("p", { class: "ftwb-soft" }, can ? "Nothing was changed yet. Cures of findings, and labels, texts and rows that you change by hand, are kept here in their order; each can be undone." : "Rows can be changed once they are split.");
-    const items = changes.map((change, i) => h("li", {}, h("span", { class: "ftwb-value ftwb-soft" }, String(i + 1)), h("span", { dir: "auto" }, spoken(change.what)), h("span", { class: "ftwb-soft" }, change.count > 1 ? plural(change.count, "change") : ""),
-      ...(i === changes.length - 1 ? [panel.button("Undo", () => panel.ask("undo"), { "data-undo": "true" })] : [h("span")])));
+    const keep = file ? [h("span", { class: "ftwb-soft" }, `The changes are saved as ${spoken(file)}.`)] : code.some(([name]) => name === "File") ? [panel.button("Save the changes", () => panel.ask("save_ledger"), { "data-save": "true", title: "A file beside the notebook, which the lines below read" })] : [];
+    const items = changes.map((change, i) => h("li", {}, h("span", { class: "ftwb-value ftwb-soft" }, String(i + 1)), h("span", { dir: "auto" }, spoken(change.what)), h("span", { class: "ftwb-soft" }, plural(change.count, "change")),
+      panel.button("Undo", () => panel.ask("undo", { values: [i] }), { "data-undo": String(i), "aria-label": `Undo ${spoken(change.what)}` })));
     return h("div", {}, h("div", { class: "ftwb-line" }, h("p", {}, `${plural(rows, "row")} changed. The data you gave is as it was; `, h("code", {}, "panel.dataset"), " is the mended one, ", h("code", {}, "panel.ledger"), " says what was done."),
       panel.button(panel.page.changed ? "Show all rows" : "Show changed rows", () => panel.show({ changed: !panel.page.changed }), { "aria-pressed": String(panel.page.changed) })),
-    h("ol", { class: "ftwb-ledger" }, ...items), h("h3", {}, "Keep as code"), h("div", { class: "ftwb-code" }, ...code.map(([name, text]) => codeLine(panel, name, text))));
+    h("ol", { class: "ftwb-ledger" }, ...items), h("div", { class: "ftwb-line" }, h("h3", {}, "Keep as code"), ...keep), h("div", { class: "ftwb-code" }, ...code.map(([name, text]) => codeLine(panel, name, text))));
   });
 }
 
@@ -435,7 +486,10 @@ function buildTools(panel) {
   made.chips = h("span", { class: "ftwb-group" });
   made.found = h("span", { class: "ftwb-soft ftwb-value" });
   made.export = button("Save as csv", () => panel.ask("save_csv"), { title: "The rows found, as they are now, beside the notebook; cells that a spreadsheet would run get an apostrophe in front" });
-  made.root = h("div", { class: "ftwb-tools", role: "toolbar", "aria-label": "Rows" }, made.splits, made.labels, made.query, made.chips, h("span", { class: "ftwb-group ftwb-end" }, made.found, made.export));
+  made.relabel = button("Relabel these…", () => { panel.form = !panel.form; paint(panel); if (panel.form) made.many.querySelector("input")?.focus(); }, { "data-many": "relabel", title: "Give all rows found another class" });
+  made.drop = button("Drop these", () => panel.ask("drop_found"), { "data-many": "drop", title: "Leave all rows found out; it can be undone" });
+  made.many = h("span", { class: "ftwb-group", hidden: true });
+  made.root = h("div", { class: "ftwb-tools", role: "toolbar", "aria-label": "Rows" }, made.splits, made.labels, made.query, made.chips, h("span", { class: "ftwb-group ftwb-end" }, made.found, made.relabel, made.many, made.drop, made.export));
   return made;
 }
 
@@ -465,6 +519,27 @@ function paintTools(panel) {
   const few = page.query || chips.length || Object.keys(page.where).length;
   say(made.found, few && page.found !== page.of ? `${plural(page.found, "row")} found` : "");
   made.export.disabled = !page.found;
+  const many = Boolean(state.can_edit && few && page.finding === null && page.found > 0 && page.found < page.of);  // a finding's rows have cures of their own
+  show(made.drop, many);
+  show(made.relabel, many && state.labels.length > 0);
+  panel.form &&= many;
+  mark(made.relabel, "aria-expanded", String(panel.form));
+  show(made.many, panel.form);
+  list(made.many, panel.form ? [state.labels.slice(0, CLASSES).map(([name]) => name)] : [], labels => formOf(panel, labels));
+}
+
+/** Where the class is written that all rows found get. */
+function formOf(panel, labels) {
+  const [input, known] = classInput(panel, "classes", "", labels, "Class for the rows found"), save = panel.button("Relabel", () => { if (!input.value) return; panel.form = false; panel.ask("relabel_found", { values: [input.value] }); }, { class: "ftwb-button ftwb-small ftwb-primary" });
+  panel.on(input, "keydown", event => { if (event.key === "Enter") save.click(); if (event.key === "Escape") { panel.form = false; paint(panel); panel.tools.relabel.focus(); } });
+  return h("span", { class: "ftwb-group" }, input, save, known);
+}
+
+/** A field that knows the classes there are. */
+function classInput(panel, name, value, labels, title) {
+  const id = `${panel.id}-${name}`, input = h("input", { class: "ftwb-input", value, size: 28, "aria-label": title, placeholder: "a class", autocomplete: "off", spellcheck: false });
+  input.setAttribute("list", id);
+  return [input, h("datalist", { id }, ...labels.map(label => h("option", { value: label })))];
 }
 
 function buildTable(panel) {
@@ -472,13 +547,16 @@ function buildTable(panel) {
   made.table = h("table", { role: "grid", "aria-label": "Rows", "aria-describedby": `${panel.id}-keys` }, made.head, made.body);
   made.root = h("div", { class: "ftwb-rows" }, made.table, h("div", { class: "ftwb-unseen", id: `${panel.id}-keys` }, "Up and down arrows move from row to row, Page Up and Page Down from page to page, Home and End to the first and the last row, Enter opens a row, Escape closes it, slash goes to the search."));
   panel.on(made.body, "keydown", event => rowKeys(panel, event));
-  panel.on(made.body, "click", event => { const row = event.target.closest("tr"); if (!row || getSelection()?.toString()) return; const place = Number(row.dataset.place), shut = panel.open === place; focusRow(panel, [...made.body.children].indexOf(row)); if (shut || panel.open !== place) open(panel, place); });
+  panel.on(made.body, "click", event => { const row = event.target.closest("tr[data-place]"); if (!row || getSelection()?.toString()) return; const place = Number(row.dataset.place), shut = panel.open === place; focusRow(panel, rowsOf(panel).indexOf(row)); if (shut || panel.open !== place) open(panel, place); });
   return made;
 }
 
+/** The table's rows, without the one that is opened below one of them. */
+const rowsOf = panel => [...panel.table.body.children].filter(row => row.dataset.place !== undefined);
+
 function rowKeys(panel, event) {
   if (event.altKey || event.ctrlKey || event.metaKey || event.target.tagName !== "TR") return;
-  const { page } = panel, all = panel.table.body.children, at = [...all].indexOf(event.target), last = lastPage(page);
+  const { page } = panel, all = rowsOf(panel), at = all.indexOf(event.target), last = lastPage(page);
   const turn = (to, active) => { if (to !== page.at && to >= 0 && to <= last) { panel.wanted = panel.active = active; panel.show({ at: to }); } else focusRow(panel, active < 0 ? all.length - 1 : active); };
   const acts = {
     ArrowDown: () => (at + 1 < all.length ? focusRow(panel, at + 1) : page.at < last && turn(page.at + 1, 0)),
@@ -498,7 +576,7 @@ function rowKeys(panel, event) {
 }
 
 function focusRow(panel, at) {
-  const rows = [...panel.table.body.children];
+  const rows = rowsOf(panel);
   if (!rows.length) return;
   const to = clamp(at < 0 ? rows.length - 1 : at, 0, rows.length - 1);
   panel.active = to;
@@ -511,25 +589,38 @@ function focusRow(panel, at) {
 function open(panel, place, stay = false) {
   if (panel.open === place && !stay) { panel.open = null; panel.whole = null; paint(panel); return; }
   panel.open = place;
+  panel.far = false;
   panel.ask("open", { values: [place] });
+}
+
+/** Closes the open row; the keys are with its line again. */
+function shut(panel) {
+  const at = rowsOf(panel).findIndex(row => Number(row.dataset.place) === panel.open);
+  open(panel, panel.open);
+  focusRow(panel, at < 0 ? panel.active : at);
 }
 
 const SORT = { "": "none", up: "ascending", down: "descending" };
 
 function paintTable(panel) {
   const { table, page, state } = panel, hadFocus = table.body.contains(document.activeElement);
-  const extras = page.finding === null ? [] : [...(page.grouped ? [["group", "Group"]] : []), ...(page.scored ? [["score", page.scored]] : []), ...(page.seen ? [["seen", "Seen"]] : [])];
+  const extras = page.finding === null ? [] : [...(page.grouped ? [["group", "Group"]] : []), ...(page.scored ? [["score", page.scored]] : []), ...(page.seen ? [["seen", "Why"]] : [])];
   const head = [{ name: "", title: "Row" }, ...extras.map(([name, title]) => ({ name, title, extra: true })), ...state.columns.map(column => ({ ...column, way: page.sort === column.name ? (page.descending ? "down" : "up") : "" }))];
   list(table.head, [head], columns => h("tr", {}, ...columns.map(column => headCell(panel, column))));
   const main = state.columns.findIndex(column => column.main);
   const rows = page.rows.map(row => ({ ...row, query: page.query, extras: extras.map(([name]) => name), main, kinds: state.columns.map(column => column.kind), names: state.columns.map(column => column.name) }));
-  list(table.body, rows, row => buildRow(panel, row));
+  const whole = panel.whole ?? panel.model.get("row") ?? {}, entries = [...rows];
+  const at = rows.findIndex(row => row.place === panel.open);
+  if (panel.open !== null && whole.place === panel.open && (at >= 0 || panel.far)) entries.splice(at + 1, 0, { opened: panel.open, columns: 1 + extras.length + state.columns.length });  // a point of the map, on another page, stands above
+  list(table.body, entries, row => (row.opened === undefined ? buildRow(panel, row) : h("tr", { class: "ftwb-open" }, h("td", { colSpan: row.columns }, panel.detail))));
+  mark(table.table, "data-finding", String(extras.length > 0));
   const active = clamp(panel.wanted === undefined ? panel.active : panel.wanted < 0 ? rows.length - 1 : panel.wanted, 0, Math.max(0, rows.length - 1));
-  [...table.body.children].forEach((row, i) => { row.tabIndex = i === active ? 0 : -1; mark(row, "aria-selected", String(Number(row.dataset.place) === panel.open)); });
+  const lines = rowsOf(panel);
+  lines.forEach((row, i) => { row.tabIndex = i === active ? 0 : -1; mark(row, "aria-selected", String(Number(row.dataset.place) === panel.open)); });
   panel.active = active;
   if (panel.wanted !== undefined && (page.asked ?? 0) >= panel.asked) { panel.wanted = undefined; focusRow(panel, active); }
-  else if (hadFocus && rows.length && !table.body.contains(document.activeElement)) table.body.children[active].focus();
-  show(table.root, rows.length > 0);
+  else if (hadFocus && rows.length && !table.body.contains(document.activeElement)) lines[active].focus();
+  show(table.root, entries.length > 0);
 }
 
 function headCell(panel, column) {
@@ -551,7 +642,7 @@ function drawText(element, text, query, lines = false) {
 
 function buildRow(panel, row) {
   const state = row.state ? [h("span", { class: "ftwb-badge", "data-tone": row.state === "dropped" ? "bad" : "good" }, row.state)] : [], masked = row.masked ? [h("span", { class: "ftwb-badge", "data-tone": "warn", title: "Personal data or secrets are covered" }, "masked")] : [];
-  const extra = { group: () => h("td", { "data-kind": "number" }, row.group === null ? "" : `${formatCount(row.group + 1)}${row.keep ? " ★" : ""}`), score: () => h("td", { "data-kind": "number" }, row.score === null ? "" : row.score.toFixed(2)), seen: () => { const cell = h("td", { "data-name": "seen", "data-kind": "text" }, h("div", { dir: "auto" })); if (row.seen) drawText(cell.firstChild, row.seen, ""); return cell; } };
+  const extra = { group: () => h("td", { "data-kind": "number" }, row.group === null ? "" : `${formatCount(row.group + 1)}${row.keep ? " ★" : ""}`), score: () => h("td", { "data-kind": "number" }, row.score === null ? "" : scoreText(row.score)), seen: () => { const cell = h("td", { "data-name": "seen", "data-kind": "text" }, h("div", { dir: "auto" })); if (row.seen) drawText(cell.firstChild, row.seen, ""); return cell; } };
   const cells = row.cells.map((cell, i) => {
     const { text, missing, before, after } = cellOf(cell), inner = h("div", { dir: "auto" });
     if (missing || text === "") inner.append(h("i", { class: "ftwb-nothing" }, missing ? "missing" : "empty"));
@@ -566,30 +657,36 @@ function buildRow(panel, row) {
 // One row, whole.
 
 function paintDetail(panel) {
-  const row = panel.whole ?? panel.model.get("row") ?? {}, { state } = panel, there = panel.open !== null && row.place === panel.open;
-  show(panel.detail, there);
-  if (!there) return;
+  const row = panel.whole ?? panel.model.get("row") ?? {}, { state } = panel;
+  if (panel.open === null || row.place !== panel.open) return;
   list(panel.detail, [{ row, labels: state.labels.slice(0, CLASSES).map(([name]) => name), can: state.can_edit, query: panel.page.query }], ({ row: one, labels, can, query }) => buildDetail(panel, one, labels, can, query));
 }
 
+/** What a finding says of this row, and its cures for this row alone. */
+function buildMark(panel, row, found, can) {
+  const [tone] = SEVERITIES[found.severity] ?? SEVERITIES.note, cures = can && row.state !== "dropped" ? found.cures.filter(([name]) => name !== "drop") : [];
+  return h("li", {}, h("span", { class: "ftwb-badge", "data-tone": tone }, kindly(found.kind)), h("span", { class: "ftwb-soft", dir: "auto" }, found.why ? spoken(found.why) : ""),
+    h("span", { class: "ftwb-group" }, ...cures.map(([name, to]) => panel.button(name === "edit" ? "Apply the edit" : `${spoken(name).charAt(0).toUpperCase()}${spoken(name).slice(1)}${to ? ` to ${spoken(to)}` : ""}`, () => panel.ask("cure", { values: [found.number, name], rows: [row.place] }), { class: "ftwb-button ftwb-small ftwb-cure", "data-one": name }))));
+}
+
 function buildDetail(panel, row, labels, can, query) {
-  const { button } = panel, badges = [...(row.state ? [h("span", { class: "ftwb-badge", "data-tone": row.state === "dropped" ? "bad" : "good" }, row.state)] : []), ...row.findings.map(([kind, severity]) => h("span", { class: "ftwb-badge", "data-tone": (SEVERITIES[severity] ?? SEVERITIES.note)[0] }, kindly(kind)))];
-  const shut = button("Close", () => { open(panel, row.place); focusRow(panel, panel.active); }, { "aria-label": "Close the row" });
+  const { button } = panel, badges = [...(row.state ? [h("span", { class: "ftwb-badge", "data-tone": row.state === "dropped" ? "bad" : "good" }, row.state)] : [])];
+  const close = button("Close", () => shut(panel), { "aria-label": "Close the row" });
   const head = h("header", {}, h("b", {}, `Row ${formatCount(row.place + 1)}`), h("span", { class: "ftwb-soft ftwb-name", dir: "auto" }, spoken(row.name)), ...badges, h("span", { class: "ftwb-group ftwb-end" },
     ...(row.masked ? [button(row.masked === "covered" ? "Uncover" : "Cover", () => { if (row.masked === "covered") return panel.ask("open", { values: [row.place], uncovered: true }); panel.whole = null; paint(panel); }, { title: "Personal data or secrets; a text can be changed when it is uncovered" })] : []),
-    ...(can ? [row.state === "dropped" ? button("Keep", () => panel.ask("restore", { values: [row.place] }), { title: "Take back that it is dropped" }) : button("Drop row", () => panel.ask("drop", { values: [row.place] }))] : []), shut));
+    ...(can ? [row.state === "dropped" ? button("Keep", () => panel.ask("restore", { values: [row.place] }), { title: "Take back that it is dropped" }) : button("Drop row", () => panel.ask("drop", { values: [row.place] }))] : []), close));
   const parts = row.fields.map(field => buildField(panel, row, field, labels, can, query));
-  return h("div", {}, head, ...parts);
+  const found = row.findings.length ? [h("ul", { class: "ftwb-marks", "aria-label": "Findings" }, ...row.findings.map(one => buildMark(panel, row, one, can)))] : [];
+  return h("div", {}, head, ...found, ...parts);
 }
 
 function buildField(panel, row, field, labels, can, query) {
   const { button, on } = panel, name = h("dt", {}, spoken(field.title));
   if (field.name === "label" && can && row.state !== "dropped") {
-    const id = `${panel.id}-labels`, input = h("input", { class: "ftwb-input", value: field.text ?? "", size: 28, "aria-label": "Label", autocomplete: "off", spellcheck: false });
-    input.setAttribute("list", id);
+    const [input, known] = classInput(panel, "labels", field.text ?? "", labels, "Label");
     const save = button("Relabel", () => { if (input.value !== (field.text ?? "")) panel.ask("relabel", { values: [row.place, input.value] }); }, { title: "Give this row another class" });
     on(input, "keydown", event => { if (event.key === "Enter") save.click(); });
-    return h("dl", { class: "ftwb-field" }, name, h("dd", { class: "ftwb-group" }, input, save, h("datalist", { id }, ...labels.map(label => h("option", { value: label }))), ...was(field)));
+    return h("dl", { class: "ftwb-field" }, name, h("dd", { class: "ftwb-group" }, input, save, known, ...was(field)));
   }
   if (field.turns) return h("dl", { class: "ftwb-field" }, name, h("dd", {}, ...turnsOf(panel, row, field, can, query)));
   const text = h("pre", { dir: "auto", tabIndex: (field.text ?? "").length > 600 ? 0 : -1, "aria-label": spoken(field.title) });
@@ -628,18 +725,24 @@ function editor(panel, shown, texts, save) {
 
 // What it shows, from the traits.
 
+const MOVED = "The file has changed on disk since it was opened here. What is shown, and panel.dataset, are the rows as they were; run the cell again to read the new ones.";
+const nameOf = element => element.getAttribute("aria-label") || element.textContent;
+
 function paint(panel) {
   panel.state = panel.model.get("state") ?? {};
   panel.page = panel.model.get("page") ?? {};
-  const { state, page, model } = panel;
+  const { state, page } = panel;
   if (!state.columns || !page.rows) return;
+  const held = panel.detail.contains(document.activeElement) ? nameOf(document.activeElement) : null;
   paintError(panel);
   say(panel.title, [state.task, spoken(state.source)].filter(Boolean).join(" · "));
   paintFacts(panel);
-  list(panel.note, state.note ? [[state.note, state.can_prepare]] : [], ([text, can]) => h("div", { class: "ftwb-line" }, h("span", {}, spokenLines(text)), ...(can ? [panel.button("Split and check", () => panel.ask("prepare"), { class: "ftwb-button ftwb-small ftwb-primary" })] : [])));
-  show(panel.note, Boolean(state.note));
-  if (panel.tab === null && (state.checked || !state.job)) panel.tab = state.findings.length ? "findings" : "columns";
-  const counts = { findings: state.findings.length || "", columns: "", map: "", changes: state.changes.length || "" };
+  const notes = [...(state.note ? [[state.note, state.can_prepare ? "prepare" : state.can_leave_out ? "drop" : ""]] : []), ...(state.moved ? [[MOVED, ""]] : [])];
+  list(panel.note, notes, ([text, way]) => h("div", { class: "ftwb-line" }, h("span", {}, spokenLines(text)), ...(way === "prepare" ? [panel.button("Split and check", () => panel.ask("prepare"), { class: "ftwb-button ftwb-small ftwb-primary" })] : []),
+    ...(way === "drop" ? [panel.button("Leave such rows out", () => panel.ask("prepare", { bad_rows: "drop" }), { class: "ftwb-button ftwb-small ftwb-primary", title: "As data.bad_rows=drop does; the file stays as it is" })] : [])));
+  show(panel.note, notes.length > 0);
+  if (!panel.chosen && (state.checked || !state.job)) panel.tab = state.findings.length || panel.tab === "findings" ? "findings" : "columns";
+  const counts = { findings: state.findings.filter(finding => !finding.applied).length || "", columns: "", map: "", changes: state.changes.length || "" };
   for (const [name, tab] of Object.entries(panel.tabs.tabs)) {
     const taken = panel.tab === name;
     say(tab, counts[name] === "" ? TABS[name] : `${TABS[name]} ${formatCount(counts[name])}`);
@@ -659,20 +762,21 @@ function paint(panel) {
   show(panel.pager.root, page.found > 0);
   paintPager(panel, pageText(page));
   paintDetail(panel);
+  if (held !== null && !panel.root.contains(document.activeElement)) ([...panel.detail.querySelectorAll("button, input, textarea")].find(one => nameOf(one) === held) ?? rowsOf(panel)[panel.active])?.focus({ preventScroll: true });  // what was drawn anew keeps the keys
   paintBusy(panel);
 }
 
 function paintFacts(panel) {
-  const { state } = panel, errors = state.findings.filter(finding => finding.severity === "error").length;
+  const { state } = panel, open = state.findings.filter(finding => !finding.applied), errors = open.filter(finding => finding.severity === "error").length, cured = state.findings.length - open.length;
   const rows = [["Rows", formatCount(state.rows), ""], ...Object.entries(state.splits).map(([name, count]) => [name.charAt(0).toUpperCase() + name.slice(1), formatCount(count), state.rows ? formatShare(count / state.rows) : ""]),
-    ...(state.label_count ? [["Classes", formatCount(state.label_count), ""]] : []), ...(state.checked ? [["Findings", formatCount(state.findings.length), errors ? plural(errors, "error") : "", errors > 0]] : []), ...(state.changed_rows ? [["Changed", formatCount(state.changed_rows), state.dropped ? `${formatCount(state.dropped)} dropped` : ""]] : [])];
+    ...(state.label_count ? [["Classes", formatCount(state.label_count), ""]] : []), ...(state.checked ? [["Findings", formatCount(open.length), errors ? plural(errors, "error") : cured ? `${formatCount(cured)} cured` : "", errors > 0]] : []), ...(state.changed_rows ? [["Changed", formatCount(state.changed_rows), state.dropped ? `${formatCount(state.dropped)} dropped` : ""]] : [])];
   list(panel.facts, state.rows ? rows : [], fact);
 }
 
 /** What must not stay in a saved notebook comes as a message; the map is drawn anew when its place or the theme changes. */
 function begin(panel, changed) {
   const { model } = panel, opened = () => { panel.whole = null; }, told = message => { if (message?.type === "whole") { panel.whole = message.row; changed(); } };
-  const draw = () => { if (panel.tab === "map") drawMap(panel); }, watch = new ResizeObserver(draw), theme = new MutationObserver(draw);
+  const watch = new ResizeObserver(() => { if (panel.tab === "map") drawMap(panel); }), theme = new MutationObserver(changed);  // on the next frame: while JupyterLab changes its theme nothing has a size
   model.on("change:row", opened);
   model.on("msg:custom", told);
   theme.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light"] });

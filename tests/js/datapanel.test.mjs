@@ -89,3 +89,15 @@ test("cures, kinds and work in words", () => {
 });
 
 test("it is a widget", () => assert.equal(typeof widget.render, "function"));
+
+test("findings are counted while they are open", () => {
+  const found = [["error", ""], ["warning", "drop"], ["note", ""], ["note", ""]].map(([severity, applied]) => ({ severity, applied }));
+  assert.equal(d.findingsText(found, false), "1 error, 2 notes; 1 cured.");
+  assert.match(d.findingsText(found, true), /before your changes\.$/);
+  assert.equal(d.findingsText([{ severity: "error", applied: "drop" }], false), "Nothing is open; 1 cured.");
+  assert.equal(d.findingsText([], false), "✓ Nothing was found.");
+});
+
+test("small scores are told apart", () => {
+  assert.deepEqual([0, 0.0003, 0.0008, 0.25, 1].map(d.scoreText), ["0.00", "0.0003", "0.0008", "0.25", "1.00"]);
+});
