@@ -65,10 +65,22 @@ def _flops(func, args: tuple, kwargs: dict, out) -> int:
     if packet is aten._scaled_dot_product_flash_attention_for_cpu_backward: return int(2.5 * _attention_flops(*args[1:]))  # five products
     return 0
 
-# %% ../../nbs/25_models.memory.ipynb #bccd5eaa
+# %% ../../nbs/25_models.memory.ipynb #92ce94e1
 _WALK: ContextVar = ContextVar("walk", default=None)  # the one that goes on
 
-class Walk(TorchDispatchMode):
+class _Known(TorchDispatchMode):
+    "A mode that loops below it can ask for."
+
+    def __enter__(self):
+        self._before = _WALK.set(self)
+        return super().__enter__()
+
+    def __exit__(self, *error):
+        _WALK.reset(self._before)
+        return super().__exit__(*error)
+
+# %% ../../nbs/25_models.memory.ipynb #bccd5eaa
+class Walk(_Known):
     "A dispatch mode inside `FakeTensorMode`: the life of every storage, and the work of every operation."
 
     def __init__(
@@ -82,14 +94,6 @@ class Walk(TorchDispatchMode):
         self.log: list[tuple[int, int]] = []  # (which storage, bytes; negative where it goes)
         self.kinds, self.moments, self._live = {}, [(0, "load")], {}
         self.flops, self.moved, self.calls = Counter(), 0, 0
-
-    def __enter__(self):
-        self._before = _WALK.set(self)
-        return super().__enter__()
-
-    def __exit__(self, *error):
-        _WALK.reset(self._before)
-        return super().__exit__(*error)
 
     def _note(self, tensor: torch.Tensor) -> None:
         storage = tensor.untyped_storage()
