@@ -198,6 +198,15 @@ def test_pictures_need_no_pyplot_and_no_session_settings():
 def test_curves_of_runs_that_logged_little(events): assert to_png_uri(learning_curves(events, 0, "f1_macro")).startswith("data:image/png")
 
 
+@pytest.mark.parametrize("losses", [(7.0, 2.0, 0.01), (1.2, 1.1, 1.0)])
+def test_the_axis_of_perplexity_has_plain_numbers(losses):
+    events = [{"kind": "metric", "step": step, "valid_loss": loss, "valid_perplexity": math.exp(loss)} for step, loss in enumerate(losses)]
+    figure = learning_curves(events, 0, "loss", "token")
+    figure.canvas.draw()
+    labels = [label.get_text() for label in [*figure.axes[1].get_yticklabels(), *figure.axes[1].get_yticklabels(minor=True)]]
+    assert any(labels) and not [label for label in labels if "$" in label or "math" in label], labels
+
+
 def test_the_kept_step_is_marked():
     events = [{"kind": "metric", "step": s, "train_loss": 1.0, "valid_loss": 1.0, "valid_accuracy": 0.5} for s in (10, 20)]
     loss = learning_curves(events, best_step=20).axes[0]

@@ -34,6 +34,13 @@ _BESIDE_LOSS = {"token": "perplexity", "pair": "accuracy"}  # unit -> what is dr
 
 # %% ../../nbs/53_evaluation.pictures.ipynb #319eedea
 @styled
+def _plain_log(axes) -> None:
+    "A logarithmic y axis with plain numbers: powers would be mathematical markup, which pictures don't read, as labels come from data."
+    from matplotlib.ticker import LogFormatter
+    axes.set_yscale("log")
+    axes.yaxis.set_major_formatter(LogFormatter())
+    axes.yaxis.set_minor_formatter(LogFormatter(labelOnlyBase=False))
+
 def learning_curves(
     events: Sequence[Mapping],  # of the run; those of kind "metric" are drawn
     best_step: int | None = None,  # whose weights were kept
@@ -55,7 +62,7 @@ def learning_curves(
     second = _BESIDE_LOSS.get(unit, metric) if metric == "loss" else metric  # the loss is on the left
     score.plot(*_series(events, f"valid_{second}"), color=COLOURS["valid"], marker="o", markersize=3)
     score.set_title(f"valid {second.replace('_', ' ')}")
-    if second == "perplexity": score.set_yscale("log")
+    if second == "perplexity": _plain_log(score)
     rate.plot(*_series(events, "learning_rate"), color=COLOURS["train"])
     rate.set(title="learning rate", ylim=(0, None))
     rate.ticklabel_format(axis="y", scilimits=(-2, 3))
