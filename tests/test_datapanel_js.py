@@ -255,7 +255,7 @@ def test_the_map_leads_to_rows_by_lasso_click_and_legend(shown):
     one.page.evaluate("document.body.dataset.jpThemeLight = 'false'")
     one.page.evaluate(FRAMES)
     assert one.page.evaluate(drawn) != light  # the points are in the colours of the theme
-    one.page.evaluate("""() => { const { style } = document.querySelector('.ftwb-dp'); style.display = 'none'; document.body.dataset.jpThemeLight = 'true'; setTimeout(() => { style.display = '' }, 50) }""")  # as JupyterLab does: nothing has a size meanwhile
+    one.page.evaluate("""() => { const { style } = document.querySelector('.ftwb-dp'); style.display = 'none'; document.body.dataset.jpThemeLight = 'true'; queueMicrotask(() => { style.display = '' }) }""")  # as JupyterLab does: nothing has a size meanwhile
     one.page.wait_for_function(f"light => {drawn} === light", arg=light)
     mouse.click(box["x"] + box["width"] - 10, box["y"] + box["height"] / 2)
     assert one.heard() in ([], ["open"])
