@@ -33,7 +33,6 @@ def _mark_best(axes, step: int | None) -> None:
 _BESIDE_LOSS = {"token": "perplexity", "pair": "accuracy"}  # unit -> what is drawn where the loss chose the weights
 
 # %% ../../nbs/53_evaluation.pictures.ipynb #319eedea
-@styled
 def _plain_log(axes) -> None:
     "A logarithmic y axis with plain numbers: powers would be mathematical markup, which pictures don't read, as labels come from data."
     from matplotlib.ticker import LogFormatter
@@ -41,6 +40,7 @@ def _plain_log(axes) -> None:
     axes.yaxis.set_major_formatter(LogFormatter())
     axes.yaxis.set_minor_formatter(LogFormatter(labelOnlyBase=False))
 
+@styled
 def learning_curves(
     events: Sequence[Mapping],  # of the run; those of kind "metric" are drawn
     best_step: int | None = None,  # whose weights were kept
