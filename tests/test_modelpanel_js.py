@@ -87,6 +87,9 @@ def test_a_card_a_choice_its_code_and_the_way_back(shown):
     assert one.find(".ftwb-card header .ftwb-name").inner_text() == "minilm" and "Apache License 2.0" in one.find(".ftwb-licence").inner_text()
     assert one.find("[data-choose]").inner_text() == "✓ In the recipe" and one.find("[data-choose]").is_disabled()
     one.find(".ftwb-models li").first.click()
+    one.page.evaluate("model.take({ state: { ...model.get('state'), open: 'minidoc' }, cards: {} })")
+    one.page.evaluate(FRAMES)
+    assert "5.87M parameters" in one.find(".ftwb-card").inner_text() and "Reading its configuration" in one.find(".ftwb-card").inner_text()  # what the list knows is there at once
     assert one.heard() == ["open"] and one.find(".ftwb-models [aria-selected=true]").get_attribute("role") == "option"
     card = one.panel._cards[one.panel._key("minidoc")]
     able = [fit for fit in card.methods if fit.applies]

@@ -165,6 +165,13 @@ export function byGate(licences) {
   return Object.entries(GATES).filter(([gate]) => sums.has(gate)).map(([gate, [, title]]) => [gate, `All ${title} (${formatCount(sums.get(gate))})`]);
 }
 
+/** What a filter is set to, where nothing that was found has it. */
+export function takenTitle(name, value) {
+  if (name === "licence" && value in GATES) return `All ${GATES[value][1]} (0)`;
+  const words = name === "language" ? languageTitle(value) : name === "source" ? SOURCES[value] ?? value : name === "max_parameters" ? `up to ${formatShort(value)} parameters` : name === "task" ? `${String(value).charAt(0).toUpperCase()}${String(value).slice(1).replaceAll("-", " ")}` : value;
+  return name === "max_parameters" ? words : `${spoken(String(words))} (0)`;
+}
+
 const SIZES = [[1e8, "100M"], [5e8, "500M"], [1e9, "1B"], [3e9, "3B"], [8e9, "8B"], [3e10, "30B"]];
 
 // ---- The view ----------------------------------------------------------------------------------------------------------------
@@ -238,7 +245,7 @@ function buildTools(panel) {
   made.modalities = h("span", { class: "ftwb-choices", role: "radiogroup", "aria-label": "Family" });
   made.clear = button("Clear", () => panel.search(Object.fromEntries(FILTERS.map(name => [name, null]))), { hidden: true, title: "Take all filters away" });
   made.root = h("search", { role: "search", "aria-label": "Models" }, h("div", { class: "ftwb-tools ftwb-first-tools" }, made.words, made.sort),
-    h("div", { class: "ftwb-tools ftwb-families" }, made.modalities), h("div", { class: "ftwb-tools ftwb-filters" }, ...Object.values(made.selects), made.clear));
+    h("div", { class: "ftwb-tools ftwb-families" }, made.modalities, made.clear), h("div", { class: "ftwb-tools ftwb-filters" }, ...Object.values(made.selects)));
   return made;
 }
 
@@ -259,7 +266,7 @@ function paintTools(panel) {
     max_parameters: SIZES.map(([value, text]) => [value, `up to ${text} parameters`]), fits: state.methods.map(name => [name, `Fits with ${methodTitle(name)}`]) };
   for (const [name, element] of Object.entries(made.selects)) {
     const taken = query[name], rows = choices[name].map(([value, text]) => [`=${value}`, text]), now = taken === null || taken === undefined ? "" : `=${taken}`;
-    if (now && !rows.some(([value]) => value === now)) rows.push([now, cut(spoken(String(taken)), 48)]);
+    if (now && !rows.some(([value]) => value === now)) rows.push([now, cut(takenTitle(name, taken), 48)]);
     options(element, [["", unset(name)], ...rows], now);
     mark(element, "data-set", String(now !== ""));
   }
@@ -361,12 +368,12 @@ function paintCard(panel) {
   show(panel.card, id !== null);
   mark(panel.main, "data-alone", String(id === null));
   const download = state.downloads.find(one => one.id === id)?.state ?? null;
-  list(panel.card, id === null ? [] : [{ id, held, recipe: state.recipe, beside: state.compared.includes(id), full: state.compared.length >= MOST, download, token: state.token, batch: state.batch, length: state.length }], one => buildCard(panel, one));
+  list(panel.card, id === null ? [] : [{ id, held, row: held ? null : panel.page.rows.find(one => one.id === id) ?? null, recipe: state.recipe, beside: state.compared.includes(id), full: state.compared.length >= MOST, download, token: state.token, batch: state.batch, length: state.length }], one => buildCard(panel, one));
 }
 
-function buildCard(panel, { id, held, recipe, beside, full, download, token, batch, length }) {
+function buildCard(panel, { id, held, row, recipe, beside, full, download, token, batch, length }) {
   const head = h("header", {}, named(id));
-  if (!held) return h("div", {}, head, h("p", { class: "ftwb-soft", role: "status" }, "Reading its configuration and the headers of its weights; nothing is downloaded…"));
+  if (!held) return h("div", {}, head, ...(row ? rowFacts(row).filter(line => line.length).map(line => h("p", { class: "ftwb-soft" }, line.join(" · "))) : []), h("p", { class: "ftwb-soft", role: "status" }, "Reading its configuration and the headers of its weights; nothing is downloaded…"));
   const again = panel.button("Try again", () => panel.ask("open", { values: [id], again: true }));
   if (held.error) return h("div", {}, head, h("div", { class: "ftwb-verdict-box", "data-tone": "bad" }, h("p", { class: "ftwb-lines" }, spokenLines(held.error)), again));
   const card = held.card;

@@ -108,6 +108,11 @@ test("a chat template, or the lack of one, is said in words", () => {
   assert.equal(m.templateText({ own: true, fits: [], sound: false, system: false }), "its own, with problems");
 });
 
+test("a filter that nothing matches keeps its name", () => {
+  const said = [["licence", "open", "All open (0)"], ["licence", "mit", "mit (0)"], ["task", "text-generation", "Text generation (0)"], ["language", "de", "German (0)"], ["source", "cache", "on this machine (0)"], ["max_parameters", 7e9, "up to 7.00B parameters"], ["task", "a\u202eb", "A\\u202eb (0)"]];
+  for (const [name, value, text] of said) assert.equal(m.takenTitle(name, value), text);
+});
+
 test("languages have names", () => assert.deepEqual(["de", "multilingual", "<b>"].map(m.languageTitle), ["German", "multilingual", "<b>"]));
 
 test("the widget is one render function", () => assert.deepEqual(Object.keys(widget), ["render"]));
