@@ -73,4 +73,4 @@ def _execute(notebook: Path, output: Path, parameters: dict) -> None:
                                       store_widget_state=False, extra_arguments=["--IPKernelApp.log_level=40"])
     except papermill.exceptions.PapermillExecutionError as error:
         kind = error.ename if error.ename.endswith("Error") else "error"
-        raise RunError(Problem(f"a cell failed with {kind}:\n{error.evalue}\n", "The executed copy shows where.", file=str(output))) from None
+        raise RunError(Problem(f"a cell failed with {kind}: {error.evalue.strip().rstrip('.')}", "The executed copy shows where.", file=str(output))) from None

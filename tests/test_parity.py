@@ -181,6 +181,7 @@ def test_a_job_that_fails_says_why_and_keeps_the_executed_copy(place):
     done = subprocess.run([*FTWB, "notebook", NOTEBOOK, "data.label=category", "--recipe", "recipe.yaml", "--run-id", "broken"], cwd=place, env=environment(place), capture_output=True, text=True)
     assert done.returncode == 2 and "Traceback" not in done.stderr
     assert "category" in done.stderr and "DataError" in done.stderr and "broken.ipynb" in done.stderr
+    assert ". The executed copy shows where." in done.stderr and "\n." not in done.stderr
     assert not (place / "runs" / "broken").exists() and (place / "runs" / "broken.ipynb").exists()
 
 
