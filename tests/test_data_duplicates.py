@@ -230,3 +230,14 @@ def test_test_rows_are_never_dropped():
     assert {finding.kind for finding in findings} == {"copies", "near_copies", "conflicting_copies"}
     changed = {change.row for finding in findings for changes in finding.cures.values() for change in changes}
     assert changed and not [row for row in changed if row.startswith("test")]
+
+
+def test_where_most_rows_are_close_in_meaning_the_finding_says_how_little_that_says():
+    chance = np.random.default_rng(0)
+    narrow = chance.normal(size=(200, 8)).astype(np.float32) * 0.2 + 1  # all about one subject
+    wide = chance.normal(size=(200, 64)).astype(np.float32)
+    wide[1] = wide[0] + 0.05
+    words = [" ".join("".join(chr(97 + c) for c in chance.integers(0, 26, 6)) for _ in range(5)) for _ in range(200)]
+    for vectors, said in ((narrow, "such a cosine says little"), (wide, "they may be one row twice, in other words")):
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        assert said in next(finding for finding in find_near_copies(train(words), vectors=vectors) if "meaning" in finding.what).fix

@@ -295,3 +295,12 @@ def test_ten_thousand_rows_take_seconds():
     rows, start = make({f"c{i}": 130 for i in range(77)}), time.process_time()
     build(rows)
     assert time.process_time() - start < 15  # about 1 s on a quiet machine
+
+
+def test_many_rows_say_how_their_near_copies_were_told(monkeypatch):
+    from finetune_wb.data import alike, split
+
+    rows = pd.DataFrame({"text": [f"row {i} of {i * 7919 % 1000} says {i % 7}" for i in range(60)], "label": ["a", "b"] * 30, "origin": [f"r.csv:{i}" for i in range(60)]})
+    assert not any("MinHash" in note for note in split.build_dataset({"all": rows}, DataSpec(), "r").notes)
+    for module in (alike, split): monkeypatch.setattr(module, "MEASURED", 50)
+    assert any("more than 50 rows" in note and "ftwb inspect --kind near_leak" in note for note in split.build_dataset({"all": rows}, DataSpec(), "r").notes)

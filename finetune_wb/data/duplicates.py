@@ -12,7 +12,7 @@ import numpy as np
 
 from .alike import Alike, alike, text_key
 from .findings import SHOWN, Change, DataFinding, Rows
-from .places import counted, drops, first_rows, runs, split_numbers
+from .places import counted, drops, first_rows, look_at, runs, split_numbers
 from .split import SPLITS
 from .turns import joined
 from ..errors import shown
@@ -145,6 +145,7 @@ def _look(rows: Rows, found: Alike, by: str) -> list[DataFinding]:
     best = {other[i]: i for i in reversed(order)}
     ranked = sorted(best, key=lambda i: -score[best[i]])
     said, fix = _SEEN[by]
+    if by == "meaning": fix = look_at(len(ranked), len(rows), fix)
     def seen(i):
         labels = f": {shown(rows.labels[i])} here, {shown(rows.labels[one[best[i]]])} there" if by == "letters" else ""
         return rows.ids[i], f"{score[best[i]]:.2f} like {rows.ids[one[best[i]]]}{labels}"

@@ -12,7 +12,7 @@ import numpy as np
 
 from .alike import Alike, alike, same_texts
 from .findings import SHOWN, DataFinding, Rows
-from .places import counted, drops, first_rows, split_numbers
+from .places import counted, drops, first_rows, look_at, split_numbers
 from .split import SPLITS
 from .times import read_times
 from ..errors import DataError, Problem, nearest, shown
@@ -105,6 +105,7 @@ def find_near_leaks(
         listed, near = np.concatenate([listed, places]), by == "letters"
         what = f"{_crossing(rows, places, 'is', 'are')} {said} a later split"
         fix = _DROP if near else "Look at the pairs; drop by hand what gives a later row away."
+        if by == "meaning": fix = look_at(len(places), len(rows), fix)
         made.append(_leak(rows, "near_leak", "warning" if near else "note", what, places, later, scores, scored, seen, fix, near))
     return made
 
