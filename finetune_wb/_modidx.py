@@ -2164,6 +2164,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                        'finetune_wb/panels/data.py'),
                                          'finetune_wb.panels.data._Displays._stays': ( 'panels.data.html#_displays._stays',
                                                                                        'finetune_wb/panels/data.py'),
+                                         'finetune_wb.panels.data._Displays._told': ( 'panels.data.html#_displays._told',
+                                                                                      'finetune_wb/panels/data.py'),
                                          'finetune_wb.panels.data._Edits': ('panels.data.html#_edits', 'finetune_wb/panels/data.py'),
                                          'finetune_wb.panels.data._Edits._standing': ( 'panels.data.html#_edits._standing',
                                                                                        'finetune_wb/panels/data.py'),

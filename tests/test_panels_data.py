@@ -613,6 +613,7 @@ def test_without_a_front_end_there_is_text_and_a_table(monkeypatch, capsys):
     text, table = bundles[0]["text/plain"], bundles[1]["text/html"]
     assert table.count("<tr>") == 9 and "<script>" not in table and "&lt;script&gt;" in table and "[KEY] only" in table and data.train["text"][0] not in table
     assert not {"\x1b", "\u202e", "\u200b"} & {*text, *table}
+    assert "1 finding" in text and "a key" not in text and table.count("a key") == 1 and "a key" in bundles[1]["text/plain"]  # each is told once
 
 
 def test_papermill_leaves_text_and_a_table_and_no_widget(tmp_path):

@@ -613,14 +613,19 @@ _HEAD = 8  # rows of the stand-in
 class _Displays(_Edits):
     "What stays in a notebook."
 
-    def _lines(self) -> list[str]:
-        "Rows, findings and changes as text."
+    def _told(self) -> list[str]:
+        "Findings as text."
+        return [f"{found.severity}: {found.kind}: {plain(found.what)}. {plain(found.fix)}".rstrip() for found in self.findings]
+
+    def _lines(self, findings: bool = True) -> list[str]:
+        "Rows, findings (each, or how many) and changes as text."
         viewing, data = self._viewing, self._original
         lines = [f"error: {self.error}"] if self.error else []
         lines += [self._note] if self._note else []
         counts = " · ".join(f"{split} {len(getattr(data, split)):,}" for split in SPLITS) if data is not None else ""
         lines.append(f"{plain(str(data.source if data is not None else self._name))}: {len(viewing.base):,} rows" + (f" ({counts})" if counts else ""))
-        lines += [f"{found.severity}: {found.kind}: {plain(found.what)}. {plain(found.fix)}" for found in self.findings]
+        if findings: lines += self._told()
+        elif self.findings: lines[-1] += f" · {len(self.findings):,} {'finding' if len(self.findings) == 1 else 'findings'}"
         if self._checked and not self.findings: lines.append("Nothing was found.")
         return lines + [f"changed: {plain(step.what)}" for step in self._steps]
 
@@ -637,9 +642,9 @@ class _Displays(_Edits):
         def cell(value): return f"<td style='{style}'>{escape(plain(covered([value[0]])[0] + ' …' if isinstance(value, list) else covered([value])[0] or ''))}</td>"
         rows = "".join(f"<tr>{''.join(map(cell, row))}</tr>" for row in cells(viewing.seen, range(min(_HEAD, len(viewing.base))), names))
         found = "".join(f"<li><b>{escape(each.severity)}: {escape(each.kind)}</b>: {escape(plain(each.what))}. {escape(plain(each.fix))}</li>" for each in self.findings)
-        return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table><p>{min(_HEAD, len(viewing.base)):,} of {len(viewing.base):,} rows</p>" + (f"<ul>{found}</ul>" if found else "")
+        return (f"<ul>{found}</ul>" if found else "") + f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table><p>{min(_HEAD, len(viewing.base)):,} of {len(viewing.base):,} rows</p>"
 
-    def _stays(self) -> dict[str, dict]: return {"text": {"text/plain": "\n".join(self._lines())}, "rows": {"text/html": self._html(), "text/plain": "\n".join(self._lines()[:1])}}
+    def _stays(self) -> dict[str, dict]: return {"text": {"text/plain": "\n".join(self._lines(findings=False))}, "rows": {"text/html": self._html(), "text/plain": "\n".join(self._told())}}  # each told once
 
 # %% ../../nbs/73_panels.data.ipynb #a2b82f30
 class DataPanel(_Displays):
