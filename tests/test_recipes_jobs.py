@@ -9,6 +9,7 @@ import nbformat
 import pandas as pd
 import pytest
 from pages import NBS, run_page
+from pandas.io.formats.style import Styler
 
 from finetune_wb.data import docstrings, signatures
 from finetune_wb.errors import DataError
@@ -127,6 +128,23 @@ def test_a_wrong_file_is_refused_before_training_with_the_way_out(case, tmp_path
         run_page(f"recipes/{name}.ipynb", data=str(tmp_path / "wrong.csv"), runs_dir=str(tmp_path / "runs"))
     assert not [part for part in told if part not in str(refused.value)], str(refused.value)
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("name", [*PAGES, "finetune"])
+def test_rows_are_shown_without_what_is_personal_and_never_as_markup(name, tmp_path, monkeypatch):
+    "An executed page goes to people who never had the file."
+    mail, key, shown = "jo.blake@example-shop.org", "sk-proj-" + "aB3dE5fG7hJ9kL1mN2pQ4rS6tU8vW0xY", []
+    rows = rows_of_mine({"finetune": "tickets"}.get(name, name)).head(24)
+    rows = rows.map(lambda cell: cell if cell in QUEUES or cell in COLOURS or cell == "No." else f"{cell} <b>write</b> to {mail} with {key}")
+    path = tmp_path / "mine.jsonl"
+    rows.to_json(path, orient="records", lines=True)
+    for kind in (pd.DataFrame, Styler): monkeypatch.setattr(kind, "_repr_html_", lambda self, drawn=kind._repr_html_: shown.append(drawn(self)) or shown[-1])
+    own = ["data.text=message", "data.label=queue"] if name in ("tickets", "finetune") else WRITING[len(QUICK) :]
+    policy = [f"data.policy.{kind}=report" for kind in ("personal_data", "secret")]
+    run_page(f"recipes/{name}.ipynb", data=str(path), runs_dir=str(tmp_path / "runs"), overrides=[*QUICK, *own, *policy])
+    told = "".join(shown)
+    assert "[EMAIL]" in told and mail not in told and key not in told and key[:20] not in told
+    assert "<b>" not in told and "&lt;b&gt;write" in told
 
 
 def test_conversations_are_a_voice_too(tmp_path):
