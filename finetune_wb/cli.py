@@ -153,13 +153,11 @@ def recommend(
 
 # %% ../nbs/81_cli.ipynb #7b799c77
 def _limits(recipe, task: str) -> dict:
-    "Tokenizer of the recipe's model and tokens that it will read; nothing where the model can't be had."
-    from finetune_wb.models.catalog import find_model
-    from finetune_wb.models.load import load_tokenizer
-    from finetune_wb.training import examples, prepare
-    try: tokenizer = load_tokenizer(find_model(recipe.model), recipe.model)
-    except WorkbenchError: return {}
-    return {"tokenizer": tokenizer, "max_length": recipe.train.max_length or (prepare if task == "classification" else examples).DEFAULT_MAX_LENGTH}
+    "Tokenizer of the recipe's model and tokens that it will read; a word and nothing where the model can't be had."
+    from finetune_wb.training.limits import limits
+    try: return limits(recipe, task)
+    except WorkbenchError as error: typer.echo(f"not looked for: rows too long for the model ({plain(str(error))})", err=True)
+    return {}
 
 @app.command()
 def inspect(

@@ -261,3 +261,17 @@ def test_hostile_names_are_text_in_a_terminal_and_on_a_page(tmp_path):
     dataset = load_data(load_recipe({"data": {"source": str(file)}}))
     page = inspect(dataset)._repr_html_() + dataset._repr_html_()
     assert "<script" not in page and "<i>" not in page and not {"\x1b", "\u202e"} & {*page}
+
+
+def test_a_policy_for_rows_that_are_too_long_asks_the_models_tokenizer(recipe, tmp_path):
+    parts = frames()
+    parts["train"].loc[0, "text"] += " river" * 300
+    short = override(recipe, "train.max_length=64")
+    assert len(curate(override(short, "data.policy.too_long=drop"), parts).train) == 99
+    with pytest.raises(PolicyError, match="too_long: 1 row is longer than the 64 tokens"):
+        curate(override(short, "data.policy.too_long=fail"), parts)
+    with pytest.raises(WorkbenchError):  # never passed over in silence
+        curate(override(short, "data.policy.too_long=drop", f"model.id={tmp_path / 'none'}"), parts)
+    (tmp_path / "recipe.yaml").write_text(to_yaml(override(recipe, f"model.id={tmp_path / 'none'}")))
+    told = CliRunner().invoke(app, ["inspect", str(tmp_path / "recipe.yaml")])
+    assert "not looked for: rows too long" in told.stderr

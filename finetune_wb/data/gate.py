@@ -239,6 +239,7 @@ def curate(
     if recipe.data.ledger and not isinstance(data, Dataset): dataset = replay(dataset, load_ledger(recipe.data.ledger))
     policy = recipe.data.policy
     if not policy or dataset.ledger is not None and dataset.ledger.policy == policy: return dataset
+    if policy.get("too_long", "allow") != "allow" and "tokenizer" not in options: options |= import_module("finetune_wb.training.limits").limits(recipe, dataset.task)  # only now, since models come after data
     return _gate(dataset, policy, options)
 
 def rows_of_run(
