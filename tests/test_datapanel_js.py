@@ -304,6 +304,18 @@ def test_a_row_is_cured_alone_and_the_keys_stay_with_it(shown):
     assert one.find("li[data-kind]").count() == 4
 
 
+def test_the_keys_stay_in_the_panel_when_a_button_has_done_its_work(shown):
+    data = dataset()
+    one = shown(data, findings_of(data))
+    here = lambda: one.page.evaluate("document.activeElement.closest('.ftwb-dp') && (document.activeElement.ariaLabel || document.activeElement.textContent)")
+    for button in ("[data-cure=near_copies]", "[data-rows=label_error]", "[data-apply=relabel]", "[data-rows=label_error]", ".ftwb-tab:has-text('Changes')", "[data-undo='0']", "[data-undo='0']"):
+        one.find(button).first.focus()
+        one.page.keyboard.press("Enter")
+        one.heard()
+        assert here(), f"the keys are JupyterLab's after {button}"
+    assert not one.panel._steps
+
+
 def test_rows_found_are_changed_together_and_each_step_is_undone(shown, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     data = dataset()

@@ -198,7 +198,9 @@ class _Learnt(_Splits):
 
     def _cure_made(self, found: DataFinding) -> str:
         "Which of a finding's cures was made in full; empty: none."
-        return next((name for name, changes in found.cures.items() if changes and all(map(self._is_made, changes))), "") if self._steps else ""
+        if not self._steps: return ""
+        named = sorted(found.cures, key=lambda name: name != "drop")  # rows that are gone were not redacted
+        return next((name for name in named if found.cures[name] and all(map(self._is_made, found.cures[name]))), "")
 
     def _learn(self, findings: list[DataFinding]) -> None:
         with self._lock:
@@ -349,7 +351,7 @@ class _Says(_Points):
         "Kind → cure, where nothing was done but to cure all that `inspect` finds of these kinds in the rows as they come; else empty, and the ledger has to be kept."
         cures = {step.kind: step.cure for step in self._steps}
         if not all(step.first for step in self._steps) or self._vectors is not None or "too_long" in cures: return {}  # a policy has neither these vectors nor a tokenizer
-        return cures if all(name == cures[found.kind] for found in self._first if found.kind in cures and found.cures for name in [self._cure_made(found)]) else {}
+        return cures if all(cures[found.kind] in found.cures and all(map(self._is_made, found.cures[cures[found.kind]])) for found in self._first if found.kind in cures and found.cures) else {}
 
     def _as_code(self) -> list[list[str]]: return as_lines(self._given, self._spec, self.policy, self._ledger_file) if self._steps else []
 

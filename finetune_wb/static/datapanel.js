@@ -228,13 +228,13 @@ function buildFinding(panel, finding) {
   const done = finding.applied ? [h("span", { class: "ftwb-badge", "data-tone": "good" }, `✓ ${finding.applied}`)] : [];
   const cures = finding.applied || finding.chosen ? [] : finding.cures.slice(0, 1).map(([name, count]) => panel.button(cureText(name, count), () => panel.ask("cure", { values: [finding.number, name] }), { class: "ftwb-button ftwb-small ftwb-cure", "data-cure": finding.kind, title: "On the ledger, and can be undone" }));
   const text = h("div", {}, h("p", {}, h("b", {}, kindly(finding.kind)), `: ${spoken(finding.what)}.`), ...(finding.fix ? [h("p", { class: "ftwb-soft" }, spoken(finding.fix))] : []));
-  if (!held && finding.evidence.length) text.append(evidenceOf(finding));
+  const evidence = held ? [] : finding.evidence.filter(([, seen]) => !finding.what.includes(seen));  // of rows the table shows it beside them
+  if (evidence.length) text.append(evidenceOf(evidence));
   if (finding.chosen && !finding.applied && finding.cure) text.append(buildCure(panel, finding, finding.cure));
   return h("li", { "data-tone": tone, "data-kind": finding.kind, "data-chosen": String(finding.chosen) }, h("span", { class: "ftwb-mark" }, word), text, h("span", { class: "ftwb-group" }, ...done, ...rows, ...cures));
 }
 
-/** What was seen, where there are no rows that the table could show it beside. */
-const evidenceOf = finding => h("ul", { class: "ftwb-evidence", "aria-label": "Evidence" }, ...finding.evidence.slice(0, 6).map(([row, seen]) => h("li", {}, h("span", { class: "ftwb-name" }, spoken(row)), " ", h("span", { dir: "auto" }, spoken(seen)))));
+const evidenceOf = evidence => h("ul", { class: "ftwb-evidence", "aria-label": "Evidence" }, ...evidence.slice(0, 6).map(([row, seen]) => h("li", {}, h("span", { class: "ftwb-name" }, spoken(row)), " ", h("span", { dir: "auto" }, spoken(seen)))));
 
 function buildCure(panel, finding, cure) {
   const names = finding.cures.map(([name, count]) => panel.button(kindly(name), () => panel.ask("look_at", { values: [finding.number, name] }), { "aria-pressed": String(name === cure.name), title: cureText(name, count) }));
@@ -727,13 +727,14 @@ function editor(panel, shown, texts, save) {
 
 const MOVED = "The file has changed on disk since it was opened here. What is shown, and panel.dataset, are the rows as they were; run the cell again to read the new ones.";
 const nameOf = element => element.getAttribute("aria-label") || element.textContent;
+const reached = part => [...part.querySelectorAll("button, input, select, textarea, tr[data-place]")].filter(one => !one.disabled && one.checkVisibility());
 
 function paint(panel) {
   panel.state = panel.model.get("state") ?? {};
   panel.page = panel.model.get("page") ?? {};
   const { state, page } = panel;
   if (!state.columns || !page.rows) return;
-  const held = panel.detail.contains(document.activeElement) ? nameOf(document.activeElement) : null;
+  const focused = panel.root.contains(document.activeElement) ? document.activeElement : null, part = focused?.closest(".ftwb-sheet, .ftwb-tools, .ftwb-rows") ?? panel.root, held = focused && [nameOf(focused), reached(part).indexOf(focused)];
   paintError(panel);
   say(panel.title, [state.task, spoken(state.source)].filter(Boolean).join(" · "));
   paintFacts(panel);
@@ -762,7 +763,7 @@ function paint(panel) {
   show(panel.pager.root, page.found > 0);
   paintPager(panel, pageText(page));
   paintDetail(panel);
-  if (held !== null && !panel.root.contains(document.activeElement)) ([...panel.detail.querySelectorAll("button, input, textarea")].find(one => nameOf(one) === held) ?? rowsOf(panel)[panel.active])?.focus({ preventScroll: true });  // what was drawn anew keeps the keys
+  if (held && !panel.root.contains(document.activeElement)) { const all = reached(part); (all.find(one => nameOf(one) === held[0]) ?? all[clamp(held[1], 0, all.length - 1)] ?? panel.tabs.tabs[panel.tab])?.focus({ preventScroll: true }); }  // what was drawn anew, or what stands in its place, keeps the keys
   paintBusy(panel);
 }
 
