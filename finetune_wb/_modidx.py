@@ -1817,6 +1817,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                       'finetune_wb/models/glimpse.py'),
                                             'finetune_wb.models.glimpse._stand_ins': ( 'models.glimpse.html#_stand_ins',
                                                                                        'finetune_wb/models/glimpse.py'),
+                                            'finetune_wb.models.glimpse._together': ( 'models.glimpse.html#_together',
+                                                                                      'finetune_wb/models/glimpse.py'),
                                             'finetune_wb.models.glimpse._updated': ( 'models.glimpse.html#_updated',
                                                                                      'finetune_wb/models/glimpse.py'),
                                             'finetune_wb.models.glimpse._weights': ( 'models.glimpse.html#_weights',

@@ -184,6 +184,21 @@ def test_cancel_wakes_a_download_that_waits(large, hub):
     assert job.wait(10).state == "cancelled"
 
 
+def test_a_pause_of_an_hour_for_a_small_file_is_neither_waited_for_nor_in_the_way_of_cancel(large, hub, monkeypatch):
+    from finetune_wb.models import glimpse
+    from finetune_wb.models.card import inspect_model
+    hub.fault("resolve/.*config.json", status=429, retry_after=3600, times=None)
+    job = download(ID)
+    wait_until(lambda: any("config.json" in a.path for a in hub.asked))
+    job.cancel()
+    assert job.wait(20).state == "cancelled"
+    monkeypatch.setattr(module, "_PATIENCE", 1.0)
+    monkeypatch.setattr(glimpse, "_LONG", 1.0)
+    assert "can't be reached (TimeoutError)" in failed(download(ID))
+    card = inspect_model(ID, memory=False)
+    assert not card.verdict.ok and "can't be reached (TimeoutError)" in card.verdict.reason
+
+
 def test_two_at_once_share_the_work(large, hub):
     jobs = [download(ID) for _ in range(3)]
     assert [job.wait(60).state for job in jobs] == ["finished"] * 3

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ..errors import ModelError, Problem, WorkbenchError, plain
 from .catalog import _FILES, _PICKLES, CATALOG, _download_bars, _hub_problem, _is_local, find_model
-from .glimpse import _asked, _matching
+from .glimpse import _asked, _matching, _together
 from ..recipe import ModelSpec
 
 # %% ../../nbs/29_models.download.ipynb #9f612721
@@ -224,7 +224,12 @@ def _large(job: Download, file: _File) -> None:
 def _small(job: Download, file: _File) -> None:
     "A small file by huggingface_hub, verified; of a large one that is in its place, its entry in the snapshot."
     from huggingface_hub import hf_hub_download
-    with _download_bars(False): path = Path(hf_hub_download(job.spec.id, file.name, revision=job.commit, etag_timeout=30))
+    def fetch() -> str: return hf_hub_download(job.spec.id, file.name, revision=job.commit, etag_timeout=30)
+    try:
+        with _download_bars(False): path = Path(_together([fetch], _PATIENCE + file.size / 50_000, job._stop.is_set)[0])
+    except TimeoutError:
+        if job._stop.is_set(): raise _Stopped from None
+        raise
     if file.sha256: return
     body = path.read_bytes()
     if file.oid and hashlib.sha1(b"blob %d\0" % len(body) + body).hexdigest() != file.oid:

@@ -10,11 +10,14 @@ import fnmatch
 import json
 import re
 import shutil
+import threading
+import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -122,7 +125,7 @@ _INDEX = "model.safetensors.index.json"
 # %% ../../nbs/28_models.glimpse.ipynb #4ba1d1d0
 _SMALL = [name for name in _FILES if "safetensors" not in name or name.endswith("index.json")]
 _LARGEST = 64_000_000  # bytes of a file that counts as small; the tokenizers of large vocabularies have 35 MB
-_TIMEOUT = 10  # seconds until the hub counts as silent
+_TIMEOUT, _LONG = 10, 60  # seconds until the hub counts as silent, and for all small files together
 
 def _matching(names, patterns: list[str]) -> list[str]: return [name for name in names if any(fnmatch.fnmatch(name, pattern) for pattern in patterns)]
 
@@ -140,14 +143,32 @@ def _cached(spec: ModelSpec, revision: str | None) -> Path | None:
     except Exception: return None
     return folder if (files := weight_files(folder)) and all(f.is_file() for f in files) else None
 
+def _together(steps: list, seconds: float, stopped=lambda: False) -> list:
+    "What each step gives; `TimeoutError` after so many seconds or when stopped. (huggingface_hub waits as long as a Retry-After says, for an hour too, and can't be told not to: what still waits then is left to itself.)"
+    found, end = {}, time.monotonic() + seconds
+    def work(i: int) -> None:
+        try: found[i] = steps[i](), None
+        except BaseException as error: found[i] = None, error
+    for i in range(len(steps)): threading.Thread(target=work, args=(i,), daemon=True).start()
+    while len(found) < len(steps):
+        if stopped() or time.monotonic() > end or any(error for _, error in list(found.values())): break
+        time.sleep(0.01)
+    for _, error in list(found.values()):
+        if error: raise error
+    if len(found) < len(steps): raise TimeoutError
+    return [found[i][0] for i in range(len(steps))]
+
 def _small_files(spec: ModelSpec, commit: str, sizes: dict[str, int | None], folder: Path) -> tuple[Problem, ...]:
     "Puts configuration, tokenizer and card into `folder`."
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import hf_hub_download
     names = _matching(sizes, _SMALL + (["*.py"] if spec.trust_remote_code else []))
     wide = [name for name in names if (sizes[name] or 0) > _LARGEST]
-    wanted = [re.sub(r"([*?\[])", r"[\1]", name) for name in names if name not in wide]
-    with _download_bars(False): snapshot = snapshot_download(spec.id, revision=commit, allow_patterns=wanted, cache_dir=cache_folder() / "cards", etag_timeout=_TIMEOUT) if wanted else None
-    if snapshot: shutil.copytree(snapshot, folder, dirs_exist_ok=True)
+    wanted = [name for name in names if name not in wide]
+    def fetch(name: str) -> str: return hf_hub_download(spec.id, name, revision=commit, cache_dir=cache_folder() / "cards", etag_timeout=_TIMEOUT)
+    with _download_bars(False): found = _together([partial(fetch, name) for name in wanted], _LONG)
+    for name, path in zip(wanted, found):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, folder / name)
     return tuple(Problem("is too large to be looked at", file=f"{spec.id}/{name}", value=sizes[name]) for name in wide)
 
 # %% ../../nbs/28_models.glimpse.ipynb #109ad3d7
