@@ -344,7 +344,8 @@ def main() -> None:
         if part not in wanted: continue
         told = measure()
         kept = (json.loads(KEPT.read_text()) if KEPT.exists() else {}) | {part: told}  # read anew: another part may have been measured beside this one
-        kept |= {"machine": machine_line(machine(), installed()), "load": f"{before} to {load_average()}"}
+        now = f"{before} to {load_average()}"
+        kept |= {"machine": machine_line(machine(), installed()), "load": now if wanted == [*PARTS] or "load" not in kept else f"{kept['load'].split(' (')[0]} ({part}: {now})"}
         KEPT.write_text(json.dumps(kept, indent=1))
         print(part, flush=True)
     write_section("data_copies", section(kept))
