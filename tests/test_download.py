@@ -197,6 +197,9 @@ def test_a_pause_of_an_hour_for_a_small_file_is_neither_waited_for_nor_in_the_wa
     assert "can't be reached (TimeoutError)" in failed(download(ID))
     card = inspect_model(ID, memory=False)
     assert not card.verdict.ok and "can't be reached (TimeoutError)" in card.verdict.reason
+    hub.heal()
+    hub.fault("/lfs/", pace=20, times=None)  # nor for a header that comes byte by byte
+    assert "can't be reached (TimeoutError)" in inspect_model(ID, memory=False).verdict.reason
 
 
 def test_two_at_once_share_the_work(large, hub):

@@ -179,7 +179,7 @@ def _span(spec: ModelSpec, commit: str, name: str, first: int, many: int) -> byt
     from huggingface_hub import hf_hub_url
     from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
     headers = {**build_hf_headers(), "Range": f"bytes={first}-{first + many - 1}", "Accept-Encoding": "identity"}
-    body = bytearray()
+    body, end = bytearray(), time.monotonic() + _LONG
     with get_session().stream("GET", hf_hub_url(spec.id, name, revision=commit), headers=headers, follow_redirects=True, timeout=_TIMEOUT) as answer:
         if answer.status_code >= 400: answer.read()
         hf_raise_for_status(answer)
@@ -187,6 +187,7 @@ def _span(spec: ModelSpec, commit: str, name: str, first: int, many: int) -> byt
         for block in answer.iter_bytes():
             body += block
             if len(body) >= start + many: break
+            if time.monotonic() > end: raise TimeoutError
     return bytes(body[start : start + many])
 
 def _header(spec: ModelSpec, commit: str, name: str, size: int | None) -> bytes:
