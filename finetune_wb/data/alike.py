@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['NEAR', 'LOOK', 'LOOK_LONG', 'LONG', 'MEANING', 'MEASURED', 'text_key', 'nearly_same', 'find_templates', 'Alike',
-           'same_texts', 'alike', 'near_groups']
+           'same_texts', 'alike', 'too_many', 'near_groups']
 
 # %% ../../nbs/12_data.alike.ipynb #f1df4eec
 import re
@@ -313,15 +313,19 @@ def alike(
     return Alike(same, pairs[order], by[order], scores[order], template, tuple(masks))
 
 # %% ../../nbs/12_data.alike.ipynb #b0a6a5b5
-MEASURED = 200_000  # rows up to which pairs are measured for a split
+MEASURED = 60_000_000  # letters up to which pairs are measured for a split; they take some 60 bytes a letter
+
+def too_many(texts: Sequence[str]) -> bool:
+    "Whether texts have more letters than are measured; of a long one only so many grams are read."
+    return sum(min(len(text), _LONG) for text in texts) > MEASURED
 
 def near_groups(
     texts: Sequence[str],  # one of each row
 ) -> np.ndarray:  # (rows,) int64
-    "Numbers of rows: the same for copies and, in up to 200,000 rows, for near copies."
+    "Numbers of rows: the same for copies and, unless there are `too_many` letters, for near copies."
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
-    if len(texts) > MEASURED: return same_texts(texts)[0]
+    if too_many(texts): return same_texts(texts)[0]
     found = alike(texts)
     pairs, size = found.pairs[found.by == "letters"], len(found.template)
     graph = coo_matrix((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), shape=(size, size))
