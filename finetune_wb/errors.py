@@ -8,6 +8,7 @@ __all__ = ['plain', 'shown', 'nearest', 'Problem', 'WorkbenchError', 'RecipeErro
 
 # %% ../nbs/00_errors.ipynb #f9851b51
 import difflib
+import os
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -74,6 +75,11 @@ class WorkbenchError(Exception):
 
     def __str__(self) -> str:
         return "\n".join([*map(str, self.problems), *([f"… and {self.more} more like these."] if self.more else [])])
+
+    def _render_traceback_(self) -> list[str]:
+        "What a notebook shows; with `FTWB_TRACEBACK` in the environment IPython's own."
+        if os.environ.get("FTWB_TRACEBACK"): raise AttributeError
+        return [f"{type(self).__name__}: {self}"]
 
 class RecipeError(WorkbenchError): "The recipe: an unknown key, a wrong type, a value out of range."
 class DataError(WorkbenchError): "The data: a file, a column, a row, a label."

@@ -89,7 +89,7 @@ class TrainSpec(Section):
     gradient_checkpointing: bool = Field(False, description="Compute activations again in the backward pass instead of keeping them: less memory, about a third more time. Not read by classification.")
     compile: bool | None = Field(None, description="Compile each layer with torch.compile: half a minute at the start, then faster steps. Needs a C++ compiler on a CPU. Null does it on a CPU where the job is long enough to win it back. Not read by classification.")
     bf16: bool | None = Field(None, description="bfloat16 autocast; null measures once whether it is faster on this machine.")
-    threads: int | None = Field(None, ge=1, description="CPU threads; null takes every core this process may use.")
+    threads: int | None = Field(None, ge=1, description="CPU threads; null takes OMP_NUM_THREADS of the environment, else every core this process may use.")
     seed: int = Field(0, ge=0, description="Seed of head, dropout and batch order.")
     report_to: Names = Field((), description="Trackers of transformers to report to (wandb, mlflow…); none unless named. TensorBoard files are always written to the run folder.")
     extra: dict[str, Any] = Field(default_factory=dict, description="Further transformers.TrainingArguments by name; unknown ones are refused.")

@@ -14,7 +14,7 @@ import numpy as np
 from ..data.gate import curate
 from ..data.split import Dataset
 from ..errors import Problem, RecipeError, WorkbenchError
-from ..machine import bf16_is_faster, cores, device, machine, versions
+from ..machine import bf16_is_faster, device, machine, threads, versions
 from ..models.catalog import ModelSource, find_model
 from ..models.load import check_model, load_tokenizer, max_positions
 from ..recipe import Recipe, TrainSpec
@@ -34,7 +34,7 @@ def _attention(recipe: Recipe, place: str, lengths: np.ndarray) -> str:
 def _settings(recipe: Recipe, task, spec: TrainSpec, limit: int, lengths: np.ndarray) -> dict:
     "Device, precision, threads, attention, limits and rates that this run uses."
     place = device()
-    return {"device": place, "bf16": bf16_is_faster() if spec.bf16 is None else spec.bf16, "threads": spec.threads or cores(),
+    return {"device": place, "bf16": bf16_is_faster() if spec.bf16 is None else spec.bf16, "threads": spec.threads or threads(),
             "attn_implementation": _attention(recipe, place, lengths), "max_length": limit, "learning_rate": None if recipe.method.name == "probe" else spec.learning_rate,
             "tokens_per_batch": spec.tokens_per_batch, "metric_for_best_model": spec.metric_for_best_model, "dropout": spec.dropout}
 
@@ -110,7 +110,7 @@ def prepare(
     "Finds, checks and encodes; the full dataset comes back beside the job, for those who may see the test rows."
     import torch
     dataset, source = _doors(recipe, data)
-    torch.set_num_threads(recipe.train.threads or cores())
+    torch.set_num_threads(recipe.train.threads or threads())
     task = task_for(recipe, dataset)
     parts, findings = _texts(recipe, task, dataset, source) if task.name == "classification" else _answers(recipe, dataset)
     spec = task.train_spec(recipe, **parts.pop("shape", {}))
