@@ -48,7 +48,7 @@ class DataSource(_Looks):
         "Puts the changes of the panel below into the recipe: as a policy where cures of findings are all there is, else as a file. Raises `RunError` where there are none."
         steps = self.panel._steps if self.panel is not None else []
         if not steps: raise RunError(Problem("nothing was changed below", "Take a cure, or change a row, first."))
-        if all(step.whole for step in steps): return self.set(*(f"data.policy.{step.kind}={step.cure}" for step in steps))
+        if policy := self.panel.policy: return self.set(*(f"data.policy.{kind}={cure}" for kind, cure in policy.items()))
         self.panel.ledger.save(self._ledger)
         return self.set(f"data.ledger={self._ledger}")
 
