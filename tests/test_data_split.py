@@ -303,4 +303,4 @@ def test_many_rows_say_how_their_near_copies_were_told(monkeypatch):
     rows = pd.DataFrame({"text": [f"row {i} of {i * 7919 % 1000} says {i % 7}" for i in range(60)], "label": ["a", "b"] * 30, "origin": [f"r.csv:{i}" for i in range(60)]})
     assert not any("MinHash" in note for note in split.build_dataset({"all": rows}, DataSpec(), "r").notes)
     for module in (alike, split): monkeypatch.setattr(module, "MEASURED", 500)
-    assert any("more than 500 letters" in note and "data.policy.near_leak=drop" in note for note in split.build_dataset({"all": rows}, DataSpec(), "r").notes)
+    assert any("over 500 letters" in note and "data.policy.near_leak=drop" in note for note in split.build_dataset({"all": rows}, DataSpec(), "r").notes)

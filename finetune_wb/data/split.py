@@ -225,7 +225,7 @@ def _about_copies(rows: "DataFrame", parted: list[str], shares: dict, spec: Data
             realised = (rows.split == split).mean()
             if realised < share / 2: notes.append(f"{split} has {realised:.1%} of the rows rather than {share:.0%}: groups of {what} are too large for it and stay in train.")
     if shares and too_many(rows.text if "text" in rows else rows.key):
-        notes.append(f"In more than {MEASURED:,} letters near copies are told by MinHash alone, and some straddle: data.policy.near_leak=drop takes them out of train.")
+        notes.append(f"In over {MEASURED:,} letters near copies are told by MinHash alone, and some straddle: data.policy.near_leak=drop takes them out of train.")
     if parted == [_NO_LABEL] and shares: notes.append("Nearly all rows are near copies of each other: only the same texts were kept together, and scores may flatter.")
     elif parted and shares:
         notes.append(f"In {len(parted)} class{'es' * (len(parted) > 1)} ({_some(map(shown, parted))}) nearly all rows are near copies of each other: there only the same texts were kept together, and scores may flatter.")
