@@ -155,6 +155,8 @@ def test_a_card_comes_from_headers_alone_and_a_choice_pins_its_commit(panel_of, 
     assert {fit["method"] for fit in card["methods"] if fit["applies"]} >= {"full", "lora"} and card["machine"]["total"] > 0
     assert panel.chosen is None and card["page"] == f"{hub.url}/tiny/gpt2"  # where its terms are accepted
     says(panel, "choose", "tiny/gpt2", "lora")
+    assert "does not allow commercial use" in panel.wait().view.comm.traits["error"] and panel.chosen is None and panel.recipe == Recipe()
+    says(panel, "choose", "tiny/gpt2", "lora", True)
     traits = panel.wait().view.comm.traits
     assert traits["error"] == "" and panel.chosen == "tiny/gpt2" and (panel.recipe.model.id, panel.recipe.model.revision, panel.recipe.method.name) == ("tiny/gpt2", card["commit"], "lora")
     assert heard == [panel.recipe] and traits["state"]["recipe"] == {"id": "tiny/gpt2", "revision": card["commit"], "method": "lora"}

@@ -110,6 +110,23 @@ def test_a_card_a_choice_its_code_and_the_way_back(shown):
     assert one.heard() == ["reset"] and one.panel.recipe == Recipe() and one.find("button:text-is('Reset')").is_hidden()
 
 
+def test_a_licence_without_commercial_use_is_agreed_to_first(shown, monkeypatch):
+    from finetune_wb.models import card as cards
+    from finetune_wb.models.licences import licence_of
+
+    plain = cards.inspect_model
+    monkeypatch.setattr(cards, "inspect_model", lambda id, *args, **more: replace(plain(id, *args, **more), licence=licence_of("cc-by-nc-4.0")))
+    one = shown()
+    one.panel.open("minidoc").wait()
+    one.page.evaluate("traits => model.take(traits)", {name: one.panel.view.comm.traits[name] for name in ("state", "cards")} if hasattr(one.panel.view, "comm") and hasattr(one.panel.view.comm, "traits") else {"state": one.panel.view.state, "cards": one.panel.view.cards})
+    one.page.evaluate(FRAMES)
+    assert one.find("[data-choose]").is_disabled() and "does not allow commercial use" in one.find("[data-choose]").get_attribute("title") and one.find("tr[data-method=lora] button").is_disabled()
+    one.find("[data-agree] input").check()
+    assert one.heard() == [] and one.page.evaluate("document.activeElement.closest('[data-agree]') !== null")
+    one.find("tr[data-method=lora] button").click()
+    assert one.heard() == ["choose"] and one.panel.chosen == "minidoc" and one.find("[data-agree]").count() == 0
+
+
 def test_keys_move_open_compare_and_turn_pages(shown):
     one = shown()
     one.find(".ftwb-models li").first.focus()

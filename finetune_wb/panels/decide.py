@@ -8,6 +8,7 @@ __all__ = ['TASK_WORDS', 'row_facts', 'rival_table', 'DecidePanel']
 # %% ../../nbs/75_panels.decide.ipynb #cd9883ab
 from ..errors import Problem, RunError, WorkbenchError, nearest
 from ..evaluation.verdict import _duration, _metric_title, _value, title_of
+from ..models.licences import licence_of
 from .errand import errand, look_key, looked
 from .fields import FIRST
 from .station import Station, actions, facts, form, notes, say, table
@@ -78,7 +79,7 @@ def _advice(found: dict, recipe: Recipe) -> list[dict]:
     first, *more = found["advice"]
     here = (recipe.model.id, recipe.method.name)
     items = [{"mark": f"{i + 1}", "text": f"{choice['model']['id']} · {choice['method']}", "fix": " · ".join(choice["reasons"]),
-              **({} if (choice["model"]["id"], choice["method"]) == here else {"action": {"text": "Use it", "ask": "take", "values": [i], "tone": "cure"}})} for i, choice in enumerate(found["models"])]
+              **({} if (choice["model"]["id"], choice["method"]) == here or licence_of(choice["model"]["licence"]).gate == "non-commercial" else {"action": {"text": "Use it", "ask": "take", "values": [i], "tone": "cure"}})} for i, choice in enumerate(found["models"])]  # a licence that asks for consent is chosen on its card
     return [say("advice", first, "warn" if found["wrong_tool"] else ""), *([say("more", "\n".join(more), "soft")] if more else []), *([rival_table(found["measured"])] if found["measured"] else []),
             notes("models", items, "Models to start from", "No model was found that surely fits this machine."), *([say("search", "\n".join(f"{note}." for note in found["notes"]), "soft")] if found["notes"] else [])]
 

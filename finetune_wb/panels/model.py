@@ -275,14 +275,15 @@ class _Edits(_Fetches):
 class _Chooses(_Edits):
     "A choice."
 
-    def choose(self, id: str, method: str | None = None):
-        "Writes a model into the recipe, and a method where one is named. Raises `ModelError` where the model can't be fine-tuned so, with the way out; then nothing has changed."
+    def choose(self, id: str, method: str | None = None, agreed: bool = False):
+        "Writes a model into the recipe, and a method where one is named; one whose licence forbids commercial use only where that was `agreed` to. Raises `ModelError` where the model can't be fine-tuned so, with the way out; then nothing has changed."
         name = self._name(id)
         card = self._cards.get(self._key(name))
         if card is None:
             with _READING: card = self._inspect(self._key(name))
         if isinstance(card, Exception): raise card
         if not card.verdict.ok: raise ModelError(Problem(plain(card.verdict.reason).rstrip("."), plain(card.verdict.way_out), field="model.id", value=name))
+        if card.licence.gate == "non-commercial" and not agreed: raise ModelError(Problem(f"its licence does not allow commercial use: {plain(card.licence.title)}", "Agree to use it for other work only: choose(…, agreed=True).", field="model.id", value=name))
         ways = {fit.method: fit for fit in card.methods}
         wanted = method or self._recipe.method.name
         if wanted not in ways: raise ModelError(Problem("is no method", nearest(str(wanted), ways), field="method.name", value=wanted))

@@ -41,6 +41,9 @@ export function rowFacts(row) {
 export const GATES = { open: ["good", "open"], conditions: ["warn", "with conditions"], "non-commercial": ["bad", "no commercial use"], unknown: ["warn", "not known"] };
 export const FITS = { fits: ["good", "fits"], tight: ["warn", "tight"], "does not fit": ["bad", "does not fit"] };
 
+/** Whether a licence asks for consent that was not given: `agreed` holds the models that it was given for. */
+export const asksFirst = (card, agreed) => card.licence?.gate === "non-commercial" && !agreed.has(card.id);
+
 /** A method's memory in words, for those who don't see its bar. */
 export function memoryText(fit, machine) {
   if (!fit.applies) return `${methodTitle(fit.method)}: ${spoken(fit.why_not) || "does not apply"}`;
@@ -180,7 +183,7 @@ const SIZES = [[1e8, "100M"], [5e8, "500M"], [1e9, "1B"], [3e9, "3B"], [8e9, "8B
 const MOST = 3;  // models side by side
 
 function makePanel(model, signal) {
-  const panel = newPanel(model, signal, { active: 0, code: false, searched: 0, sought: "", side: false, cards: {} });
+  const panel = newPanel(model, signal, { agreed: new Set(), active: 0, code: false, searched: 0, sought: "", side: false, cards: {} });
   panel.page = model.get("page") ?? {};
   /** Another search; what is not said stays as it is, but for the page. */
   panel.search = fields => { clearTimeout(panel.typing); panel.active = 0; panel.side = false; panel.ask("search", fields); panel.searched = panel.asked; };
@@ -368,7 +371,7 @@ function paintCard(panel) {
   show(panel.card, id !== null);
   mark(panel.main, "data-alone", String(id === null));
   const download = state.downloads.find(one => one.id === id)?.state ?? null;
-  list(panel.card, id === null ? [] : [{ id, held, row: held ? null : panel.page.rows.find(one => one.id === id) ?? null, recipe: state.recipe, beside: state.compared.includes(id), full: state.compared.length >= MOST, download, token: state.token, batch: state.batch, length: state.length }], one => buildCard(panel, one));
+  list(panel.card, id === null ? [] : [{ id, held, row: held ? null : panel.page.rows.find(one => one.id === id) ?? null, recipe: state.recipe, beside: state.compared.includes(id), full: state.compared.length >= MOST, download, token: state.token, batch: state.batch, length: state.length, agreed: panel.agreed.has(id) }], one => buildCard(panel, one));
 }
 
 function buildCard(panel, { id, held, row, recipe, beside, full, download, token, batch, length }) {
@@ -378,7 +381,7 @@ function buildCard(panel, { id, held, row, recipe, beside, full, download, token
   if (held.error) return h("div", {}, head, h("div", { class: "ftwb-verdict-box", "data-tone": "bad" }, h("p", { class: "ftwb-lines" }, spokenLines(held.error)), again));
   const card = held.card;
   head.append(...cardMarks(card), h("span", { class: "ftwb-group ftwb-end" }, ...cardButtons(panel, card, { recipe, beside, full, download })));
-  const parts = [head, summaryOf(card), verdictOf(card), licenceOf(card, token), ...warningsOf(card), memoryOf(panel, card, { recipe, batch, length }), h("dl", { class: "ftwb-card-facts" }, ...cardFacts(card).flatMap(([name, value]) => [h("dt", {}, name), h("dd", { dir: "auto" }, value)]))];
+  const parts = [head, summaryOf(card), verdictOf(card), licenceOf(panel, card, token, recipe), ...warningsOf(card), memoryOf(panel, card, { recipe, batch, length }), h("dl", { class: "ftwb-card-facts" }, ...cardFacts(card).flatMap(([name, value]) => [h("dt", {}, name), h("dd", { dir: "auto" }, value)]))];
   return h("div", {}, ...parts);
 }
 
@@ -390,9 +393,9 @@ function cardMarks(card) {
 }
 
 function cardButtons(panel, card, { recipe, beside, full, download }) {
-  const method = bestMethod(card, recipe.method), taken = card.id === recipe.id && (card.commit ?? null) === (recipe.revision ?? null), can = card.verdict.ok && method !== null;
+  const method = bestMethod(card, recipe.method), taken = card.id === recipe.id && (card.commit ?? null) === (recipe.revision ?? null), asks = asksFirst(card, panel.agreed), can = card.verdict.ok && method !== null && !asks;
   const text = taken ? "✓ In the recipe" : method && method !== recipe.method ? `Choose with ${methodTitle(method)}` : "Choose";
-  const choose = panel.button(text, () => panel.ask("choose", { values: [card.id, method] }), { class: "ftwb-button ftwb-small ftwb-primary", "data-choose": method ?? "", disabled: !can || taken, title: can ? "Write this model into the recipe" : spoken(card.verdict.reason || "No method applies to it") });
+  const choose = panel.button(text, () => panel.ask("choose", { values: [card.id, method, panel.agreed.has(card.id)] }), { class: "ftwb-button ftwb-small ftwb-primary", "data-choose": method ?? "", disabled: !can || taken, title: can ? "Write this model into the recipe" : asks ? CONSENT : spoken(card.verdict.reason || "No method applies to it") });
   const side = panel.button(beside ? "Not side by side" : "Side by side", () => compare(panel, card.id), { "aria-pressed": String(beside), disabled: full && !beside, title: full && !beside ? `${MOST} models stand side by side at most` : "Compare it with others" });
   const fetch = card.download_bytes > 0 && isRead(card) && !["running", "waiting"].includes(download) ? [panel.button(`Download ${formatBytes(card.download_bytes)}`, () => panel.ask("download", { values: [card.id] }), { "data-download": "true", title: "In the background; it can be stopped and goes on where it ended" })] : [];
   return [choose, side, ...fetch];
@@ -410,9 +413,13 @@ function verdictOf(card) {
   return h("div", { class: "ftwb-verdict-box", "data-tone": tone }, h("p", {}, h("b", {}, first), " ", why), ...(card.verdict.way_out ? [h("p", {}, spoken(card.verdict.way_out))] : []));
 }
 
-function licenceOf(card, token) {
+const CONSENT = "Its licence does not allow commercial use: agree to that below first";
+
+function licenceOf(panel, card, token, recipe) {
+  const box = panel.on(h("input", { type: "checkbox", checked: panel.agreed.has(card.id) }), "change", event => { panel.agreed[event.target.checked ? "add" : "delete"](card.id); paint(panel); panel.card.querySelector("[data-agree] input")?.focus(); });
+  const agree = card.licence.gate === "non-commercial" && card.verdict.ok && card.id !== recipe.id ? [h("label", { class: "ftwb-check", "data-agree": "true" }, box, h("span", {}, "I will not use it commercially"))] : [];
   const { licence } = card, [tone, word] = GATES[licence.gate] ?? GATES.unknown, consent = card.gated && (token || isRead(card)) ? [h("p", {}, `Gated: its owner asks you to accept terms on its page. ${token ? `A token is set on this machine${isRead(card) ? "." : ", but its account has no access yet."}` : "No token is set on this machine; HF_TOKEN or `hf auth login` sets one."}`)] : [];
-  return h("section", { class: "ftwb-licence", "aria-label": "Licence" }, h("p", {}, h("b", { dir: "auto" }, spoken(licence.title)), " ", badge(word, tone)), ...(licence.allows ? [h("p", {}, spoken(licence.allows))] : []), ...(licence.asks ? [h("p", { class: "ftwb-soft" }, spoken(licence.asks))] : []), ...consent);
+  return h("section", { class: "ftwb-licence", "aria-label": "Licence" }, h("p", {}, h("b", { dir: "auto" }, spoken(licence.title)), " ", badge(word, tone)), ...(licence.allows ? [h("p", {}, spoken(licence.allows))] : []), ...(licence.asks ? [h("p", { class: "ftwb-soft" }, spoken(licence.asks))] : []), ...consent, ...agree);
 }
 
 function warningsOf(card) {
@@ -438,7 +445,7 @@ function memoryOf(panel, card, { recipe, batch, length }) {
   const rows = card.methods.flatMap((fit, i) => {
     if (!fit.applies) return [];
     const [tone, word] = FITS[fit.verdict] ?? ["calm", spoken(fit.verdict ?? "")], name = methodTitle(fit.method), taken = fit.method === recipe.method && card.id === recipe.id;
-    const choose = panel.button(taken ? "✓" : "Choose", () => panel.ask("choose", { values: [card.id, fit.method] }), { disabled: !card.verdict.ok || taken, "aria-label": taken ? `${name} is in the recipe` : `Choose with ${name}`, title: `Write this model with ${name} into the recipe` });
+    const choose = panel.button(taken ? "✓" : "Choose", () => panel.ask("choose", { values: [card.id, fit.method, panel.agreed.has(card.id)] }), { disabled: !card.verdict.ok || asksFirst(card, panel.agreed) || taken, "aria-label": taken ? `${name} is in the recipe` : `Choose with ${name}`, title: `Write this model with ${name} into the recipe` });
     return [h("tr", { "data-method": fit.method }, h("th", { scope: "row" }, name), h("td", { class: "ftwb-meters" }, meter(fit, ways[i], machine)), h("td", { class: "ftwb-value" }, formatBytes(fit.bytes), " ", h("span", { class: "ftwb-fit", "data-tone": tone }, word)), h("td", {}, choose))];
   });
   const lacking = notApplying(card.methods).map(([why, names]) => h("p", { class: "ftwb-soft", "data-off": "true" }, `✕ ${names.join(", ")}: ${why}`));
@@ -455,7 +462,7 @@ function paintBeside(panel) {
     : panel.button(side ? "Back to the list" : count < 2 ? "Side by side: one more" : `Show ${count} side by side`, () => { panel.side = !panel.side; paint(panel); }, { "data-side": "true", "aria-pressed": String(side), disabled: count < 2 })));
   show(panel.main, !panel.side);
   show(panel.beside, panel.side);
-  list(panel.beside, panel.side ? [{ ids, held: ids.map(id => panel.cards[id] ?? null), recipe: state.recipe }] : [], one => buildBeside(panel, one));
+  list(panel.beside, panel.side ? [{ ids, held: ids.map(id => panel.cards[id] ?? null), recipe: state.recipe, agreed: [...panel.agreed] }] : [], one => buildBeside(panel, one));
 }
 
 function buildBeside(panel, { ids, held, recipe }) {
@@ -471,7 +478,7 @@ function buildBeside(panel, { ids, held, recipe }) {
     const [tone, word] = FITS[fit.verdict] ?? ["calm", ""];
     return cell(meter(fit, bars([fit], card.machine)[0], card.machine), formatBytes(fit.bytes), " ", h("span", { class: "ftwb-fit", "data-tone": tone }, word));
   })));
-  const foot = h("tr", {}, h("td"), ...cards.map(card => { const method = bestMethod(card, recipe.method), taken = card.id === recipe.id; return cell(panel.button(taken ? "✓ In the recipe" : method && method !== recipe.method ? `Choose with ${methodTitle(method)}` : "Choose", () => panel.ask("choose", { values: [card.id, method] }), { class: "ftwb-button ftwb-small ftwb-primary", disabled: !card.verdict.ok || method === null || taken })); }));
+  const foot = h("tr", {}, h("td"), ...cards.map(card => { const method = bestMethod(card, recipe.method), taken = card.id === recipe.id; return cell(panel.button(taken ? "✓ In the recipe" : method && method !== recipe.method ? `Choose with ${methodTitle(method)}` : "Choose", () => panel.ask("choose", { values: [card.id, method, panel.agreed.has(card.id)] }), { class: "ftwb-button ftwb-small ftwb-primary", disabled: !card.verdict.ok || method === null || asksFirst(card, panel.agreed) || taken, title: asksFirst(card, panel.agreed) ? "Its licence does not allow commercial use: agree to that on its card first" : "" })); }));
   return h("table", {}, width, head, h("tbody", {}, verdict, ...facts, ...memory, foot));
 }
 

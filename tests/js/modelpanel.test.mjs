@@ -30,6 +30,12 @@ test("a bar ends at what the machine has, and says where it goes on", () => {
   assert.equal(m.memoryText(fit("qlora", null, "", false, "needs CUDA"), machine), "QLoRA: needs CUDA");
 });
 
+test("a licence without commercial use asks first, and once", () => {
+  const card = gate => ({ id: "a/b", licence: { gate } });
+  assert.deepEqual(["open", "conditions", "unknown", "non-commercial"].map(gate => m.asksFirst(card(gate), new Set())), [false, false, false, true]);
+  assert.equal(m.asksFirst(card("non-commercial"), new Set(["a/b"])), false);
+});
+
 test("a choice keeps the recipe's method where it fits, and else takes the usual one that does", () => {
   const card = { methods: [fit("probe", null, "", false), fit("full", 9e9, "does not fit"), fit("lora", 2e9, "tight"), fit("ia3", 1e9)] };
   assert.equal(m.bestMethod(card, "full"), "ia3");
