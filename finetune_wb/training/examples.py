@@ -18,7 +18,7 @@ from ..models.catalog import find_model, weight_files
 from ..models.causal import outline
 from ..models.load import load_tokenizer, max_positions
 from ..recipe import Recipe, check_task, override
-from .preflight import Finding, fingerprints
+from .preflight import Finding, Findings, fingerprints
 from .preflight import preflight as look_through
 from .templates import fitting_templates, with_template
 from .tokens import TokenRows, encode_messages, encode_pairs, encode_text
@@ -217,12 +217,12 @@ def _beside(recipe: Recipe, examples: Examples) -> list[Finding]:
 def preflight(
     recipe: Recipe,
     data=None,  # rows in memory, as `load_data` takes them, a `Dataset`, or the recipe's `Examples`; None reads the recipe's source
-) -> list[Finding]:  # errors first
+) -> Findings:  # errors first; a list that shows itself as a table
     "Everything that training on a recipe's rows would pass over in silence; an empty list is a clean start. Raises a `WorkbenchError` where there are no tokens to look at."
-    if isinstance(data, Examples): return _findings(recipe, data)
+    if isinstance(data, Examples): return Findings(_findings(recipe, data))
     data = _data(recipe, data)
     tokenizer, model = _model(recipe, data.task)
-    return _without_template(recipe, data, tokenizer, model) or _findings(recipe, _examples(recipe, data, tokenizer, model))
+    return Findings(_without_template(recipe, data, tokenizer, model) or _findings(recipe, _examples(recipe, data, tokenizer, model)))
 
 def _collator(recipe: Recipe, examples: Examples):
     "What training makes batches with; None for preference, whose batches TRL makes."
