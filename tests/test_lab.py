@@ -19,7 +19,7 @@ def _small(name: str, page: Path, parameters: dict) -> None:
 
 
 @pytest.mark.parametrize("name, parameters", [
-    ("recipes/finetune.ipynb", {"recipe_file": "", "overrides": ["method.name=probe", "data.max_rows=300"], "runs_dir": "", "run_id": ""}),
+    ("recipes/finetune.ipynb", {"data": "", "recipe_file": "", "overrides": ["method.name=probe", "data.max_rows=300"], "runs_dir": "", "run_id": ""}),
 ])
 def test_page_in_lab(name, parameters, lab, open_notebook, shots):
     stem = Path(name).stem

@@ -203,7 +203,7 @@ def test_queue_clone_and_ends_from_outside(tiny_model, runs_dir):
     worker, before = process(first), saved(first)
     assert ask(first, "stop_now")["answer"] == "done"
     assert first.state == "killed" and "stopped at once on request" in first.ended["reason"] and gone(worker)
-    assert set(before) & set(saved(first)) and not first.model_folder.exists()
+    assert saved(first)[-1] >= before[-1] and not first.model_folder.exists()  # it may have saved once more before it heard
 
     # first in, first out: the second begins, the child still waits
     trains(second)

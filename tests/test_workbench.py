@@ -190,7 +190,11 @@ def test_an_errand_that_nobody_waits_for_ends(place):
     with pytest.raises(Enough): errand("look", Recipe(data={"source": str(place / "rows.jsonl")}), step)
     import psutil
 
-    def left() -> list: return [p for p in psutil.Process().children(recursive=True) if "finetune_wb.panels.errand" in p.cmdline()]
+    def goes_on(process) -> bool:
+        try: return "finetune_wb.panels.errand" in process.cmdline()
+        except psutil.Error: return False  # gone, or a zombie
+
+    def left() -> list: return [*filter(goes_on, psutil.Process().children(recursive=True))]
 
     until(lambda: not left(), 10)  # a workbench that was closed before takes a moment too
 
